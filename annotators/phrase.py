@@ -1,0 +1,25 @@
+"""A phrase: the short referring expression that an expert is asked to find."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["raw", "simplified", "enriched"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """One referring expression.
+
+    `raw` is an instruction taken as it is, `simplified` names its target in few words, `enriched` is a longer
+    instruction made for a known target. `made_by` is the name of the expert that wrote it.
+    """
+
+    text: str
+    role: Role
+    made_by: str
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError(
+                f"phrase by {self.made_by!r} is empty; an expert with nothing to say returns no phrase"
+            )

@@ -1,0 +1,59 @@
+"""Experts by name: a literal dict, imported on use, plus the entry-point group `maskmix.experts`."""
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+EXPERTS: dict[str, str] = {
+    "rules": "annotators.rewriter_rules:RulesRewriter",
+}
+"""Built-in experts: name -> "module:Class"."""
+
+GROUP = "maskmix.experts"
+
+
+def known_experts() -> list[str]:
+    """Names that `make_expert` accepts: built-in ones and those of installed packages."""
+    return sorted({*EXPERTS, *(point.name for point in entry_points(group=GROUP))})
+
+
+def make_expert(name: str, options: Mapping[str, Any]) -> Any:
+    """Import the expert called `name` and construct it with `options` as keyword arguments.
+
+    Raises:
+        ValueError: the name or an option is unknown; the message lists what is known.
+    """
+    cls = _find(name)
+    accepted = [p for p in inspect.signature(cls).parameters if p != "self"]
+    for option in options:
+        if option not in accepted:
+            raise ValueError(unknown(f"option of expert {name!r}", option, accepted))
+    return cls(**options)
+
+
+def config_hash(name: str, options: Mapping[str, Any]) -> str:
+    """Twelve hex digits that name an expert with its options in provenance."""
+    text = json.dumps([name, dict(options)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def unknown(what: str, got: str, known: list[str]) -> str:
+    """The one wording of "unknown name" errors, with the nearest known name."""
+    near = difflib.get_close_matches(got, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {what}: {got!r}{hint} Known: {', '.join(known) or 'none'}"
+
+
+def _find(name: str) -> Any:
+    if name in EXPERTS:
+        module, _, attribute = EXPERTS[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return point.load()
+    raise ValueError(unknown("expert", name, known_experts()))

@@ -1,0 +1,1 @@
+"""Carries samples from sources through stages into write-once shards."""

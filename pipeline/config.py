@@ -1,0 +1,198 @@
+"""Recipes: YAML validated by pydantic, strict, with "did you mean" for unknown keys.
+
+A recipe says everything that decides the bytes of a dataset; where it runs and where it goes are not part of it.
+`recipe_hash` names the resolved recipe, and an output folder belongs to one hash for ever.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from annotators.registry import unknown
+
+
+class Strict(BaseModel):
+    """Base of all recipe parts: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExpertUse(Strict):
+    """One expert of a panel: `use` is its registered name, `options` its keyword arguments."""
+
+    use: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class RewriteConfig(Strict):
+    """Instructions -> phrases: the first expert that does not abstain is heard."""
+
+    experts: list[ExpertUse]
+    keep_raw: bool = False
+    """Add the instruction itself as a phrase of role "raw"."""
+
+
+class PanelConfig(Strict):
+    """Experts of one step of the panel (grounders, or segmenters and text segmenters)."""
+
+    experts: list[ExpertUse]
+
+
+class FuseConfig(Strict):
+    """Candidates -> one label."""
+
+    rule: Literal["best", "vote", "soft", "staple"] = "staple"
+    threshold: float = Field(0.5, ge=0, le=1)
+    """Agreement at which a pixel belongs to a binary label."""
+
+
+class ScoreConfig(Strict):
+    """Label -> quality."""
+
+    rule: Literal["agreement"] = "agreement"
+
+
+class KeepConfig(Strict):
+    """Which samples are committed; the rest are rejects with a reason."""
+
+    min_quality: float = Field(0.0, ge=0, le=1)
+    min_area: float = Field(0.0, ge=0, le=1)
+    """Share of the image that a non-empty label must cover at least."""
+    max_area: float = Field(1.0, ge=0, le=1)
+    empty: Literal["keep", "reject"] = "reject"
+    """What happens to a sample whose label is empty (no target found)."""
+    gold: Literal["keep", "judge"] = "keep"
+    """keep: a sample with gold for training is committed whatever its machine label is worth."""
+
+
+class StagesConfig(Strict):
+    """The line after the source, in its one order; a stage left out does not run."""
+
+    rewrite: RewriteConfig | None = None
+    ground: PanelConfig | None = None
+    segment: PanelConfig | None = None
+    fuse: FuseConfig | None = None
+    score: ScoreConfig | None = None
+    keep: KeepConfig | None = None
+
+
+class Recipe(Strict):
+    """Everything that decides the bytes of a dataset."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    split: str = Field("train", pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    seed: int = 0
+    limit: int | None = Field(None, ge=1)
+    """Only the first `limit` inputs of the source."""
+    unit_size: int = Field(32, ge=1, le=100_000)
+    """Inputs per unit = samples per shard at most."""
+    image_format: Literal["jpg", "png"] = "jpg"
+    source: dict[str, Any]
+    """`kind` and that source's own options (its module's `Config`)."""
+    stages: StagesConfig = StagesConfig()
+
+
+def load_recipe(
+    name_or_file: str, overrides: Sequence[str] = (), *, package: str = "pipeline.recipes"
+) -> dict[str, Any]:
+    """The raw mapping of a recipe shipped in `package` or of a .yaml file, with `a.b=c` overrides applied.
+
+    Raises:
+        ValueError: there is no such recipe or file, it is not YAML, or an override has no `=`.
+    """
+    if name_or_file.endswith((".yaml", ".yml")):
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise ValueError(f"recipe file {name_or_file} does not exist")
+        text = path.read_text()
+    else:
+        shipped = sorted(
+            f.name.removesuffix(".yaml")
+            for f in resources.files(package).iterdir()
+            if f.name.endswith(".yaml")
+        )
+        if name_or_file not in shipped:
+            raise ValueError(unknown("recipe", name_or_file, shipped) + " (or give a .yaml file)")
+        text = (resources.files(package) / f"{name_or_file}.yaml").read_text()
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"recipe {name_or_file} is not readable YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ValueError(f"recipe {name_or_file} holds {type(raw).__name__}; expected a mapping")
+    for override in overrides:
+        _set(raw, override)
+    return raw
+
+
+def validate(model: type[Any], raw: Mapping[str, Any], where: str) -> Any:
+    """`raw` as `model`, with pydantic's errors turned into one readable message per key.
+
+    Raises:
+        ValueError: a key is unknown (with the nearest known one), missing, or its value is wrong.
+    """
+    try:
+        return model.model_validate(dict(raw))
+    except ValidationError as error:
+        lines = [_explain(model, item) for item in error.errors()]
+        raise ValueError(f"{where}: " + "; ".join(lines)) from None
+
+
+def recipe_hash(recipe: BaseModel) -> str:
+    """sha256 over the resolved recipe as sorted JSON."""
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _set(raw: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise ValueError(
+            f"--set {override!r}; expected KEY.KEY=VALUE, e.g. stages.keep.min_quality=0.3"
+        )
+    *parents, last = path.split(".")
+    node: Any = raw
+    for key in parents:
+        if isinstance(node, list):
+            node = node[int(key)]
+            continue
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
+        if not isinstance(node, dict | list):
+            raise ValueError(f"--set {override!r}: {key!r} holds {node!r}, which has no keys")
+    if isinstance(node, list):
+        node[int(last)] = yaml.safe_load(value)
+    else:
+        node[last] = yaml.safe_load(value)
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    name = ".".join(location)
+    if item["type"] != "extra_forbidden":
+        got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+        return f"{name}: {item['msg'].lower()}{got}"
+    known = _keys(model, location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown key {name!r}{hint} Known here: {', '.join(known)}"
+
+
+def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        if part not in model.model_fields:
+            continue
+        annotation = model.model_fields[part].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if inner:
+            model = inner[0]
+    return sorted(model.model_fields)

@@ -1,0 +1,148 @@
+"""Receipts and the manifest: what was committed, and the proof that nothing was lost.
+
+A receipt is written after its shard: its existence is the commit of one unit. The manifest is written last: its
+existence says the build is whole. Both are plain JSON; data_cards/FORMAT.md names every field.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.shards import write_atomic
+
+MANIFEST = "manifest.json"
+M = TypeVar("M", bound=BaseModel)
+
+
+class Receipt(BaseModel):
+    """The commit of one unit. `inputs == committed + rejected + quarantined` always holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int = 1
+    unit: int
+    shard: str
+    """Path of the shard under the dataset folder; empty when every input was turned away."""
+    sha256: str
+    size: int
+    recipe_hash: str
+    inputs: int
+    committed: int
+    rejected: dict[str, int]
+    """Count by "stage/reason"."""
+    quarantined: int
+    gold: int
+    """Committed samples that carry gold with role "train"."""
+    offsets: dict[str, int]
+    """Byte offset of each sample's first header in the shard, by id."""
+    versions: dict[str, str]
+
+    def check(self) -> None:
+        """Conservation, law 4.
+
+        Raises:
+            ValueError: the counts do not add up.
+        """
+        total = self.committed + sum(self.rejected.values()) + self.quarantined
+        if total != self.inputs or len(self.offsets) != self.committed:
+            raise ValueError(
+                f"unit {self.unit}: {self.inputs} inputs but {self.committed} committed + "
+                f"{sum(self.rejected.values())} rejected + {self.quarantined} quarantined; the receipt is wrong"
+            )
+
+
+class Totals(BaseModel):
+    """Sums over all receipts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    inputs: int
+    committed: int
+    rejected: dict[str, int]
+    quarantined: int
+    gold: int
+
+
+class Manifest(BaseModel):
+    """A whole dataset: the resolved recipe, its shards in order, and the totals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int = 1
+    name: str
+    split: str
+    recipe: dict[str, Any]
+    recipe_hash: str
+    shards: list[str]
+    units: int
+    totals: Totals
+    licences: dict[str, int]
+    """Committed samples by licence."""
+    versions: dict[str, str]
+
+
+def shard_name(split: str, unit: int) -> str:
+    """`shards/train-000042.tar`."""
+    return f"shards/{split}-{unit:06d}.tar"
+
+
+def receipt_path(root: Path, split: str, unit: int) -> Path:
+    """`receipts/train-000042.json` under the dataset folder."""
+    return root / "receipts" / f"{split}-{unit:06d}.json"
+
+
+def write_json(path: Path, model: BaseModel) -> None:
+    """Write a model atomically as sorted, indented JSON with a final newline."""
+    text = json.dumps(model.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomic(path, text.encode() + b"\n")
+
+
+def read_receipts(root: Path) -> Iterator[Receipt]:
+    """All receipts of a dataset folder, in unit order, each checked for conservation.
+
+    Raises:
+        ValueError: a receipt is unreadable or does not add up; names the file.
+    """
+    for path in sorted((root / "receipts").glob("*.json")):
+        receipt = _read(path, Receipt)
+        receipt.check()
+        yield receipt
+
+
+def read_manifest(root: Path) -> Manifest:
+    """The manifest of a finished dataset.
+
+    Raises:
+        ValueError: there is none, or it is unreadable; says what to do.
+    """
+    path = root / MANIFEST
+    if not path.exists():
+        found = "an unfinished build; run `maskmix build` again with the same recipe" if (root / "receipts").is_dir() \
+            else "no maskmix dataset"  # fmt: skip
+        raise ValueError(f"{root} holds no {MANIFEST}: {found}")
+    return _read(path, Manifest)
+
+
+def total(receipts: list[Receipt]) -> Totals:
+    """Sum the counts of all receipts."""
+    rejected: dict[str, int] = {}
+    for receipt in receipts:
+        for reason, count in receipt.rejected.items():
+            rejected[reason] = rejected.get(reason, 0) + count
+    return Totals(
+        inputs=sum(r.inputs for r in receipts),
+        committed=sum(r.committed for r in receipts),
+        rejected=dict(sorted(rejected.items())),
+        quarantined=sum(r.quarantined for r in receipts),
+        gold=sum(r.gold for r in receipts),
+    )
+
+
+def _read(path: Path, model: type[M]) -> M:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ValueError(f"{path} is not a readable {model.__name__.lower()}: {error}") from error

@@ -1,0 +1,125 @@
+"""The records that travel: a Sample is born with an image and instructions, and each stage fills one more field.
+
+Frozen; a stage returns a new sample (`Sample.fill`). Numpy only: importing this loads no torch, ray or datasets.
+Masks, boxes and sizes are in the frame of the stored image, EXIF-upright, height before width.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from annotators.candidate import Candidate, Proposal, Provenance
+from annotators.label import Label, Quality
+from annotators.masks import Mask
+from annotators.phrase import Phrase
+
+__all__ = [
+    "LINE", "Candidate", "Label", "Mask", "Phrase", "Proposal", "Provenance", "Quality",
+    "Reject", "Sample", "SourceRef", "safe_id",
+]  # fmt: skip
+
+LINE: tuple[str, ...] = ("phrases", "proposals", "candidates", "label", "quality")
+"""The fields that stages fill, in order; a stage may read only what stands to the left of what it fills."""
+
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
+
+GoldRole = Literal["train", "audit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRef:
+    """Where a sample came from. `key` names it inside its dataset; `image_sha256` is of the bytes as received.
+
+    `transcoded` is empty when the stored image bytes are those received, else says what was done to them.
+    """
+
+    dataset: str
+    split: str
+    key: str
+    licence: str
+    url: str
+    image_sha256: str
+    transcoded: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One image with the phrasings of one instruction, and what the line has found out so far.
+
+    `id` has no dots or slashes: it is the WebDataset key. `image` holds JPEG or PNG bytes that are upright as they
+    stand. `gold` is a human's mask; its role says whether a trainer may learn from it (`train`) or whether it was
+    set aside to measure machine labels (`audit`). `style` is the source's own kind of instruction ("" unknown).
+    `extra` holds what the source wants to keep, as JSON-able values.
+    """
+
+    id: str
+    image: bytes
+    size_hw: tuple[int, int]
+    instructions: tuple[str, ...]
+    source: SourceRef
+    style: str = ""
+    gold: Mask | None = None
+    gold_role: GoldRole = "train"
+    phrases: tuple[Phrase, ...] | None = None
+    proposals: tuple[Proposal, ...] | None = None
+    candidates: tuple[Candidate, ...] | None = None
+    label: Label | None = None
+    quality: Quality | None = None
+    extra: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not ID.fullmatch(self.id):
+            raise ValueError(f"sample id {self.id!r}; expected {ID.pattern} (use records.safe_id)")
+        if not self.instructions or any(not text.strip() for text in self.instructions):
+            raise ValueError(
+                f"sample {self.id!r} has an empty instruction; a source rejects it (instruction-empty)"
+            )
+        if self.gold is not None and self.gold.size_hw != self.size_hw:
+            raise ValueError(
+                f"sample {self.id!r}: gold of {self.gold.size_hw} on an image of {self.size_hw} (h, w)"
+            )
+        if self.label is not None and self.label.mask.shape != self.size_hw:
+            raise ValueError(
+                f"sample {self.id!r}: label of {self.label.mask.shape} on an image of {self.size_hw}"
+            )
+
+    def fill(self, field: str, value: Any) -> "Sample":
+        """A copy with `field` of the line filled; a field is filled once."""
+        assert field in LINE, field
+        assert getattr(self, field) is None, f"{field} of {self.id} is filled already"
+        return replace(self, **{field: value})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """A sample that the line turned away: which stage, a reason slug that can be counted, and the detail to read."""
+
+    sample_id: str
+    stage: str
+    reason: str
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.reason):
+            raise ValueError(
+                f"reject reason {self.reason!r}; expected a slug such as 'image-truncated'"
+            )
+
+
+def safe_id(text: str) -> str:
+    """A valid sample id from any text: lower case, everything else to dashes; a hash is added when that lost anything.
+
+    Distinct texts give distinct ids up to a collision of 40-bit hashes; sources still check for duplicates.
+
+    >>> safe_id("000000001732-0")
+    '000000001732-0'
+    >>> safe_id("a.b/c") == safe_id("a-b-c")
+    False
+    """
+    import hashlib
+
+    slug = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:80]
+    if slug == text:
+        return slug
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return f"{slug}-{digest}" if slug else digest

@@ -1,0 +1,27 @@
+"""Sources and stages by name: literal dicts, imported on use."""
+
+import importlib
+from typing import Any
+
+from annotators.registry import unknown
+
+SOURCES: dict[str, str] = {
+    "camvid": "pipeline.sources.camvid",
+    "coco": "pipeline.sources.coco",
+    "folder": "pipeline.sources.folder",
+    "jsonl": "pipeline.sources.jsonl",
+    "photos": "pipeline.sources.photos",
+    "tabletop": "pipeline.sources.tabletop",
+}
+"""Source kind -> module with `Config` and `make(config) -> Source`."""
+
+
+def source_module(kind: str) -> Any:
+    """The module of a source kind.
+
+    Raises:
+        ValueError: the kind is unknown; the message lists those that are known.
+    """
+    if kind not in SOURCES:
+        raise ValueError(unknown("source kind", kind, sorted(SOURCES)))
+    return importlib.import_module(SOURCES[kind])

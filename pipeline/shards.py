@@ -1,0 +1,216 @@
+"""Plain ustar shards: written to a temporary name, hashed on the way, fsynced, renamed; read by mmap and verified.
+
+Headers are as bare as ustar allows (mtime 0, uid and gid 0, mode 644), so the same samples give the same bytes.
+A tar reader cannot tell a cut or flipped archive from a whole one (tarfile takes a bad header for the end), so the
+sample count and sha256 live in the receipt and are checked here before a sample is handed out.
+"""
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+BLOCK = 512
+Members = dict[str, memoryview]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStat:
+    """What a receipt keeps of a shard. `offsets` are the byte offsets of each sample's first header, by key."""
+
+    sha256: str
+    size: int
+    offsets: Mapping[str, int]
+
+
+class ShardWriter:
+    """Writes one shard; nothing is seen under the final name before `close` has returned.
+
+    Use as a context manager: an exception removes the temporary file. `stat` is there after a clean exit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._sha = hashlib.sha256()
+        self._size = 0
+        self._offsets: dict[str, int] = {}
+        self._file = open(self._tmp, "wb")  # noqa: SIM115 - closed by close() or abort()
+        self.stat: ShardStat | None = None
+
+    def write(self, key: str, members: Iterable[tuple[str, bytes]]) -> None:
+        """Append one sample: its members, in order, as `{key}.{suffix}`.
+
+        Raises:
+            ValueError: the key was written before, or a member name does not fit a ustar header.
+        """
+        if key in self._offsets:
+            raise ValueError(f"sample {key!r} is in shard {self.path.name} already")
+        self._offsets[key] = self._size
+        parts: list[bytes] = []
+        for suffix, data in members:
+            parts += (_header(f"{key}.{suffix}", len(data)), data, bytes(-len(data) % BLOCK))
+        self._append(b"".join(parts))
+
+    def close(self) -> ShardStat:
+        """Write the end marker, fsync, rename to the final name, fsync the folder."""
+        self._append(bytes(2 * BLOCK))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._tmp, self.path)
+        sync_folder(self.path.parent)
+        self.stat = ShardStat(sha256=self._sha.hexdigest(), size=self._size, offsets=self._offsets)
+        return self.stat
+
+    def abort(self) -> None:
+        """Drop what was written."""
+        self._file.close()
+        self._tmp.unlink(missing_ok=True)
+
+    def _append(self, data: bytes) -> None:
+        self._file.write(data)
+        self._sha.update(data)
+        self._size += len(data)
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def read_shard(
+    path: Path, *, sha256: str | None, count: int | None
+) -> Iterator[tuple[str, Members]]:
+    """Yield (key, members by suffix) for each sample of a shard, in order.
+
+    Members are views into the mapped file, which stays mapped while a view lives; `bytes(view)` copies one out.
+    `sha256` and `count` are what the receipt promises; pass None for both only to look into a file that has none.
+
+    Raises:
+        ValueError: the file is not what the receipt promises, or is no plain shard; names the file and the remedy.
+    """
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ValueError(
+                f"shard {path} is empty; restore it, or delete its receipt and run the build again"
+            )
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    if sha256 is not None and (got := hashlib.sha256(view).hexdigest()) != sha256:
+        raise ValueError(
+            f"shard {path} has sha256 {got[:12]}..., its receipt says {sha256[:12]}...; the file is damaged: "
+            "restore it, or delete it with its receipt and run the build again"
+        )
+    seen = 0
+    for key, members in _samples(path, view):
+        seen += 1
+        yield key, members
+    if count is not None and seen != count:
+        raise ValueError(f"shard {path} holds {seen} samples, its receipt says {count}")
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a folder, so that a rename in it survives a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """tmp -> fsync -> rename -> fsync folder: `path` is either absent, old or whole."""
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(tmp, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(tmp, path)
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _samples(path: Path, view: memoryview) -> Iterator[tuple[str, Members]]:
+    position, end = 0, len(view)
+    key: str | None = None
+    members: Members = {}
+    seen: set[str] = set()
+    while True:
+        if position + BLOCK > end:
+            raise ValueError(f"shard {path} ends at byte {end} without an end marker; it is cut")
+        header = bytes(view[position : position + BLOCK])
+        if not any(header):
+            break
+        name, size = _parse_header(path, position, header)
+        member_key, dot, suffix = name.partition(".")
+        if not dot or "/" in name:
+            raise ValueError(f"shard {path} holds {name!r}; expected KEY.SUFFIX with no folder")
+        start = position + BLOCK
+        if start + size > end:
+            raise ValueError(f"shard {path}: member {name!r} is cut at byte {end}")
+        if member_key != key:
+            if key is not None:
+                yield key, members
+            if member_key in seen:
+                raise ValueError(f"shard {path} holds sample {member_key!r} in two places")
+            seen.add(member_key)
+            key, members = member_key, {}
+        if suffix in members:
+            raise ValueError(f"shard {path} holds member {name!r} twice")
+        members[suffix] = view[start : start + size]
+        position = start + size + (-size % BLOCK)
+    if key is not None:
+        yield key, members
+
+
+_TAIL = b"0000644\x000000000\x000000000\x00"
+_USTAR = b"ustar\x0000"
+
+
+def _header(name: str, size: int) -> bytes:
+    raw = name.encode("ascii")
+    if len(raw) > 100 or size >= 8**11:
+        raise ValueError(
+            f"member {name!r} of {size} bytes does not fit a ustar header (100 bytes of name, 8 GiB)"
+        )
+    block = bytearray(BLOCK)
+    block[: len(raw)] = raw
+    block[100:124] = _TAIL
+    block[124:136] = b"%011o\x00" % size
+    block[136:148] = b"00000000000\x00"  # mtime 0
+    block[148:156] = b"        "
+    block[156] = 0x30  # regular file
+    block[257:265] = _USTAR
+    block[148:156] = b"%06o\x00 " % sum(block)
+    return bytes(block)
+
+
+def _parse_header(path: Path, position: int, header: bytes) -> tuple[str, int]:
+    try:
+        stored = int(header[148:156].rstrip(b"\x00 "), 8)
+        size = int(header[124:136].rstrip(b"\x00 "), 8)
+        name = header[:100].rstrip(b"\x00").decode("ascii")
+    except ValueError as error:
+        raise ValueError(f"shard {path}: no readable tar header at byte {position}") from error
+    if sum(header) - sum(header[148:156]) + 8 * 0x20 != stored:
+        raise ValueError(f"shard {path}: bad header checksum at byte {position}")
+    if header[156] not in (0x30, 0) or header[257:262] != b"ustar" or header[345] != 0:
+        raise ValueError(
+            f"shard {path}: member {name!r} is not a plain ustar file (links, PAX and prefixes are refused)"
+        )
+    return name, size

@@ -1,0 +1,27 @@
+"""A source: a fixed, ordered list of inputs, each of which loads to a sample or a reject.
+
+`load(i)` depends on the source's configuration and `i` alone, so any worker can load any unit at any time.
+"""
+
+from typing import Protocol
+
+from pipeline.records import Reject, Sample
+
+
+class Source(Protocol):
+    """What a build reads.
+
+    A source module has a pydantic `Config` (frozen, extra forbidden) and a class made as `TheSource(config)`;
+    `pipeline.registry` names both. Listing what there is happens in the constructor and raises ValueError when
+    nothing can be listed (missing file, empty folder). A single bad input is no error: its `load` gives a Reject with
+    stage "source". Images go through `pipeline.images.admit`, ids are unique over the whole source.
+    """
+
+    fills: frozenset[str]
+    """Fields of the line that samples are born with; empty for most sources, {"candidates"} for labelled ones."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Sample | Reject:
+        """The input at `index` in 0..len-1."""
+        ...

@@ -1,0 +1,1 @@
+"""Where samples are born: one file per kind of input, none importing another."""

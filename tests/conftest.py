@@ -1,0 +1,17 @@
+"""Shared fixtures: the real photographs, and markers that say why they skip."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real photographs (not part of the project); the test skips where it is absent."""
+    folder = Path(os.environ.get("MASKMIX_SHARED_DATA", ROOT.parent / "shared" / "data")).resolve()
+    if not (folder / "coco-instruct").is_dir():
+        pytest.skip(f"real photographs absent: {folder} (set MASKMIX_SHARED_DATA)")
+    return folder

@@ -1,0 +1,1 @@
+"""Reads shards and sidecars; writes checkpoints, weight sidecars and results."""
