@@ -145,6 +145,7 @@ def _to_json(s: Sample) -> dict[str, Any]:
             }
             for c in s.candidates or ()
         ],
+        "faults": list(s.faults),
         "extra": json.dumps(dict(s.extra), ensure_ascii=False, separators=(",", ":"), allow_nan=False),
     }  # fmt: skip
 
@@ -186,6 +187,7 @@ def _from_json(f: dict[str, Any], image: bytes, mask: NDArray[np.uint8]) -> Samp
         )
         if quality["rule"]
         else None,
+        faults=tuple(f["faults"]),
         extra=tuple(json.loads(f["extra"]).items()),
     )
 

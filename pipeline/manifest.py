@@ -5,7 +5,8 @@ existence says the build is whole. Both are plain JSON; data_cards/FORMAT.md nam
 """
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,10 @@ class Receipt(BaseModel):
     quarantined: int
     gold: int
     """Committed samples that carry gold with role "train"."""
+    licences: dict[str, int]
+    """Committed samples by licence."""
+    faults: dict[str, int]
+    """Samples on which an expert failed and lost its vote, by expert."""
     offsets: dict[str, int]
     """Byte offset of each sample's first header in the shard, by id."""
     versions: dict[str, str]
@@ -64,6 +69,8 @@ class Totals(BaseModel):
     rejected: dict[str, int]
     quarantined: int
     gold: int
+    licences: dict[str, int]
+    faults: dict[str, int]
 
 
 class Manifest(BaseModel):
@@ -79,8 +86,6 @@ class Manifest(BaseModel):
     shards: list[str]
     units: int
     totals: Totals
-    licences: dict[str, int]
-    """Committed samples by licence."""
     versions: dict[str, str]
 
 
@@ -128,17 +133,22 @@ def read_manifest(root: Path) -> Manifest:
 
 def total(receipts: list[Receipt]) -> Totals:
     """Sum the counts of all receipts."""
-    rejected: dict[str, int] = {}
-    for receipt in receipts:
-        for reason, count in receipt.rejected.items():
-            rejected[reason] = rejected.get(reason, 0) + count
     return Totals(
         inputs=sum(r.inputs for r in receipts),
         committed=sum(r.committed for r in receipts),
-        rejected=dict(sorted(rejected.items())),
+        rejected=_merge(r.rejected for r in receipts),
         quarantined=sum(r.quarantined for r in receipts),
         gold=sum(r.gold for r in receipts),
+        licences=_merge(r.licences for r in receipts),
+        faults=_merge(r.faults for r in receipts),
     )
+
+
+def _merge(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    merged: Counter[str] = Counter()
+    for each in counts:
+        merged.update(each)
+    return dict(sorted(merged.items()))
 
 
 def _read(path: Path, model: type[M]) -> M:

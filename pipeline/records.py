@@ -49,7 +49,8 @@ class Sample:
     `id` has no dots or slashes: it is the WebDataset key. `image` holds JPEG or PNG bytes that are upright as they
     stand. `gold` is a human's mask; its role says whether a trainer may learn from it (`train`) or whether it was
     set aside to measure machine labels (`audit`). `style` is the source's own kind of instruction ("" unknown).
-    `extra` holds what the source wants to keep, as JSON-able values.
+    `faults` are "expert: error" lines of experts that failed on this sample and so lost their vote. `extra` holds
+    what the source wants to keep, as JSON-able values.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Sample:
     candidates: tuple[Candidate, ...] | None = None
     label: Label | None = None
     quality: Quality | None = None
+    faults: tuple[str, ...] = ()
     extra: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
