@@ -16,6 +16,14 @@ EXPERTS: dict[str, str] = {
 
 GROUP = "maskmix.experts"
 
+ROLES: dict[str, str] = {
+    "rewriter": "rewrite",
+    "grounder": "ground",
+    "segmenter": "segment",
+    "text segmenter": "segment_text",
+}
+"""Role -> the method that makes an expert one; see annotators.protocols."""
+
 
 def known_experts() -> list[str]:
     """Names that `make_expert` accepts: built-in ones and those of installed packages."""
@@ -34,6 +42,17 @@ def make_expert(name: str, options: Mapping[str, Any]) -> Any:
         if option not in accepted:
             raise ValueError(unknown(f"option of expert {name!r}", option, accepted))
     return cls(**options)
+
+
+def describe_experts() -> list[dict[str, str]]:
+    """Name, roles and first docstring line of every known expert, for people to choose from."""
+    rows: list[dict[str, str]] = []
+    for name in known_experts():
+        cls = _find(name)
+        roles = [role for role, method in ROLES.items() if hasattr(cls, method)]
+        about = (inspect.getdoc(cls) or "").partition("\n")[0]
+        rows.append({"name": name, "roles": ", ".join(roles), "about": about})
+    return rows
 
 
 def config_hash(name: str, options: Mapping[str, Any]) -> str:

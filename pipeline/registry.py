@@ -8,12 +8,13 @@ from annotators.registry import unknown
 SOURCES: dict[str, str] = {
     "camvid": "pipeline.sources.camvid",
     "coco": "pipeline.sources.coco",
+    "concat": "pipeline.sources.concat",
     "folder": "pipeline.sources.folder",
     "jsonl": "pipeline.sources.jsonl",
     "photos": "pipeline.sources.photos",
     "tabletop": "pipeline.sources.tabletop",
 }
-"""Source kind -> module with `Config` and `make(config) -> Source`."""
+"""Source kind -> module with `Config` and `make(config, image_format) -> Source`."""
 
 
 def source_module(kind: str) -> Any:

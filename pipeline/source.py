@@ -11,10 +11,11 @@ from pipeline.records import Reject, Sample
 class Source(Protocol):
     """What a build reads.
 
-    A source module has a pydantic `Config` (frozen, extra forbidden) and a class made as `TheSource(config)`;
-    `pipeline.registry` names both. Listing what there is happens in the constructor and raises ValueError when
-    nothing can be listed (missing file, empty folder). A single bad input is no error: its `load` gives a Reject with
-    stage "source". Images go through `pipeline.images.admit`, ids are unique over the whole source.
+    A source module has a pydantic `Config` (frozen, extra forbidden; fields that are paths are typed `Path`) and
+    `make(config, image_format) -> Source`; `pipeline.registry` names it. Listing what there is happens in `make` and
+    raises ValueError when nothing can be listed (missing file, empty folder). A single bad input is no error: its
+    `load` gives a Reject with stage "source". Images go through `pipeline.images.admit`; ids are unique over the
+    whole source.
     """
 
     fills: frozenset[str]

@@ -1,0 +1,13 @@
+"""Runs units one after another in this process: no start-up, and a debugger reaches everything."""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.manifest import Receipt
+from pipeline.work import Job, Unit, make_line, run_unit
+
+
+def run_local(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+    """Yield the receipt of each unit as it is committed."""
+    line = make_line(job)
+    for unit in units:
+        yield run_unit(line, unit, job.root)
