@@ -10,6 +10,10 @@ from importlib.metadata import entry_points
 from typing import Any
 
 EXPERTS: dict[str, str] = {
+    "fake_grounder": "annotators.fakes:FakeGrounder",
+    "fake_rewriter": "annotators.fakes:FakeRewriter",
+    "fake_segmenter": "annotators.fakes:FakeSegmenter",
+    "fake_text_segmenter": "annotators.fakes:FakeTextSegmenter",
     "rules": "annotators.rewriter_rules:RulesRewriter",
 }
 """Built-in experts: name -> "module:Class"."""
