@@ -44,21 +44,17 @@ def xywh_to_xyxy(box: Box) -> Box:
 
 
 def clip_box(box: Box, size_hw: tuple[int, int]) -> Box | None:
-    """The part of `box` inside the image, or None when nothing is left.
+    """The part of `box` inside the image, or None when nothing is left or a coordinate is NaN.
 
     >>> clip_box((-3.0, 0.0, 2.0, 9.0), (4, 4))
     (0.0, 0.0, 2.0, 4.0)
     """
     height, width = size_hw
     x1, y1, x2, y2 = box
+    if any(np.isnan(v) for v in box):
+        return None  # max(0.0, nan) would be 0.0
     clipped = (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
-    if (
-        not all(np.isfinite(v) for v in clipped)
-        or clipped[2] <= clipped[0]
-        or clipped[3] <= clipped[1]
-    ):
-        return None
-    return clipped
+    return None if clipped[2] <= clipped[0] or clipped[3] <= clipped[1] else clipped
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box | None:

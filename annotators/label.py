@@ -27,6 +27,8 @@ class Label:
             raise ValueError(
                 f"label mask is {self.mask.dtype} {self.mask.shape}; expected uint8 (h, w)"
             )
+        if self.kind not in ("binary", "soft"):
+            raise ValueError(f"label kind {self.kind!r}; expected 'binary' or 'soft'")
         if self.kind == "binary" and not np.isin(self.mask, (0, 255)).all():
             raise ValueError(
                 "binary label holds grey levels; expected 0 and 255 only, or kind='soft'"

@@ -1,7 +1,7 @@
 """A phrase: the short referring expression that an expert is asked to find."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Role = Literal["raw", "simplified", "enriched"]
 
@@ -19,6 +19,8 @@ class Phrase:
     made_by: str
 
     def __post_init__(self) -> None:
+        if self.role not in get_args(Role):
+            raise ValueError(f"phrase role {self.role!r}; expected one of {get_args(Role)}")
         if not self.text.strip():
             raise ValueError(
                 f"phrase by {self.made_by!r} is empty; an expert with nothing to say returns no phrase"

@@ -1,4 +1,4 @@
-"""Sample <-> tar members. The only file that knows the wire format (data_cards/FORMAT.md).
+"""Sample <-> tar members. The wire format (data_cards/FORMAT.md) is known here and in the schema alone.
 
 A committed sample is three members, in this order: `{id}.jpg` (or `.png`), `{id}.mask.png`, `{id}.json`. Every JSON
 field is always present and always of one type, so that readers which infer a schema from the first rows cannot
@@ -6,7 +6,8 @@ truncate, drop or miscast later ones.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Literal
 
 import cv2
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from annotators.label import Label, Quality
 from annotators.masks import Mask
 from pipeline.records import Candidate, Phrase, Proposal, Provenance, Sample, SourceRef
+from pipeline.schema import check_fields, parse_json
 
 ImageFormat = Literal["jpg", "png"]
 MASK_SUFFIX = "mask.png"
@@ -27,7 +29,8 @@ def encode_sample(sample: Sample, image_format: ImageFormat) -> list[tuple[str, 
     """The members of a finished sample as (suffix, bytes), in the order they are written.
 
     Raises:
-        ValueError: the sample has no label yet, or its image bytes are not of `image_format`.
+        ValueError: the sample has no label yet, its image bytes are not of `image_format`, or a value has no place in
+            JSON (NaN, half a surrogate pair).
     """
     if sample.label is None:
         raise ValueError(f"sample {sample.id!r} has no label; only finished samples are written")
@@ -35,11 +38,16 @@ def encode_sample(sample: Sample, image_format: ImageFormat) -> list[tuple[str, 
         raise ValueError(
             f"sample {sample.id!r} holds {sniff(sample.image)} bytes; this dataset stores {image_format}"
         )
-    text = json.dumps(_to_json(sample), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        fields = _to_json(sample)
+        _refuse(check_fields(fields))  # never write what no reader takes
+        text = _dump(fields).encode()
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"sample {sample.id!r} cannot be written: {error}") from error
     return [
         (image_format, sample.image),
         (MASK_SUFFIX, encode_mask_png(sample.label.mask)),
-        (JSON_SUFFIX, text.encode()),
+        (JSON_SUFFIX, text),
     ]
 
 
@@ -58,22 +66,33 @@ def decode_sample(key: str, members: Mapping[str, bytes | memoryview]) -> Sample
     if fields["id"] != key:
         raise ValueError(f"sample {key!r} says its id is {fields['id']!r}")
     mask = decode_mask_png(key, members[MASK_SUFFIX])
+    image = bytes(members[formats[0]])
+    if sniff(image) != formats[0]:
+        raise ValueError(f"sample {key!r}: {formats[0]} member holds {sniff(image)} bytes")
     try:
-        return _from_json(fields, bytes(members[formats[0]]), mask)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"sample {key!r}: json member does not follow FORMAT.md: {error!r}"
-        ) from error
+        return _from_json(fields, image, mask)
+    except (ValueError, IndexError, AttributeError) as error:
+        raise ValueError(f"sample {key!r}: json member contradicts itself: {error}") from error
 
 
 def decode_json(key: str, data: bytes | memoryview) -> dict[str, Any]:
-    """The json member as a dict; see FORMAT.md for the fields."""
+    """The json member as a dict, held against `pipeline.schema`.
+
+    Raises:
+        ValueError: not JSON, of another format, or a field is missing, unknown or of another type.
+    """
     try:
-        fields = json.loads(bytes(data))
+        fields = parse_json(bytes(data))
     except ValueError as error:
         raise ValueError(f"sample {key!r}: json member is damaged: {error}") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT_VERSION:
         raise ValueError(f"sample {key!r}: json member is not of format {FORMAT_VERSION}")
+    try:
+        _refuse(check_fields(fields))
+    except ValueError as error:
+        raise ValueError(
+            f"sample {key!r}: json member does not follow FORMAT.md: {error}"
+        ) from None
     return fields
 
 
@@ -90,7 +109,8 @@ def decode_mask_png(key: str, data: bytes | memoryview) -> NDArray[np.uint8]:
     Raises:
         ValueError: not a readable single-channel 8-bit PNG.
     """
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    png = sniff(bytes(data[:8])) == "png"
+    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
         raise ValueError(f"sample {key!r}: mask.png is not a readable 8-bit grey PNG")
     return np.asarray(mask, np.uint8)
@@ -146,7 +166,7 @@ def _to_json(s: Sample) -> dict[str, Any]:
             for c in s.candidates or ()
         ],
         "faults": list(s.faults),
-        "extra": json.dumps(dict(s.extra), ensure_ascii=False, separators=(",", ":"), allow_nan=False),
+        "extra": _dump(dict(s.extra)),
     }  # fmt: skip
 
 
@@ -188,8 +208,17 @@ def _from_json(f: dict[str, Any], image: bytes, mask: NDArray[np.uint8]) -> Samp
         if quality["rule"]
         else None,
         faults=tuple(f["faults"]),
-        extra=tuple(json.loads(f["extra"]).items()),
+        extra=tuple(parse_json(f["extra"]).items()),
     )
+
+
+def _refuse(departures: Iterable[str]) -> None:
+    if found := "; ".join(islice(departures, 3)):
+        raise ValueError(found)
+
+
+def _dump(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _provenance(p: Provenance) -> dict[str, Any]:

@@ -101,7 +101,9 @@ def receipt_path(root: Path, split: str, unit: int) -> Path:
 
 def write_json(path: Path, model: BaseModel) -> None:
     """Write a model atomically as sorted, indented JSON with a final newline."""
-    text = json.dumps(model.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(
+        model.model_dump(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
     write_atomic(path, text.encode() + b"\n")
 
 
@@ -111,7 +113,8 @@ def read_receipts(root: Path) -> Iterator[Receipt]:
     Raises:
         ValueError: a receipt is unreadable or does not add up; names the file.
     """
-    for path in sorted((root / "receipts").glob("*.json")):
+    # by length first: from unit 1,000,000 on, names have a digit more
+    for path in sorted((root / "receipts").glob("*.json"), key=lambda p: (len(p.name), p.name)):
         receipt = _read(path, Receipt)
         receipt.check()
         yield receipt

@@ -6,7 +6,7 @@ Masks, boxes and sizes are in the frame of the stored image, EXIF-upright, heigh
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from annotators.candidate import Candidate, Proposal, Provenance
 from annotators.label import Label, Quality
@@ -21,7 +21,8 @@ __all__ = [
 LINE: tuple[str, ...] = ("phrases", "proposals", "candidates", "label", "quality")
 """The fields that stages fill, in order; a stage may read only what stands to the left of what it fills."""
 
-ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,90}")
+"""What a sample id looks like: with the longest suffix, `.mask.png`, it fills the 100 bytes of a tar name."""
 
 GoldRole = Literal["train", "audit"]
 
@@ -72,6 +73,12 @@ class Sample:
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
             raise ValueError(f"sample id {self.id!r}; expected {ID.pattern} (use records.safe_id)")
+        if self.gold_role not in get_args(GoldRole):
+            raise ValueError(
+                f"sample {self.id!r}: gold role {self.gold_role!r}; expected one of {get_args(GoldRole)}"
+            )
+        if min(self.size_hw) < 1:
+            raise ValueError(f"sample {self.id!r} has size {self.size_hw} (h, w); expected pixels")
         if not self.instructions or any(not text.strip() for text in self.instructions):
             raise ValueError(
                 f"sample {self.id!r} has an empty instruction; a source rejects it (instruction-empty)"
@@ -84,6 +91,12 @@ class Sample:
             raise ValueError(
                 f"sample {self.id!r}: label of {self.label.mask.shape} on an image of {self.size_hw}"
             )
+        for candidate in self.candidates or ():
+            if candidate.mask.size_hw != self.size_hw:
+                raise ValueError(
+                    f"sample {self.id!r}: candidate of {candidate.mask.size_hw} by "
+                    f"{candidate.made_by.expert!r} on an image of {self.size_hw} (h, w)"
+                )
 
     def fill(self, field: str, value: Any) -> "Sample":
         """A copy with `field` of the line filled; a field is filled once."""
@@ -123,5 +136,6 @@ def safe_id(text: str) -> str:
     slug = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:80]
     if slug == text:
         return slug
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    # surrogatepass: file names that are not UTF-8 reach Python as lone surrogates
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return f"{slug}-{digest}" if slug else digest

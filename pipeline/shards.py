@@ -5,9 +5,11 @@ A tar reader cannot tell a cut or flipped archive from a whole one (tarfile take
 sample count and sha256 live in the receipt and are checked here before a sample is handed out.
 """
 
+import contextlib
 import hashlib
 import mmap
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,46 +31,65 @@ class ShardStat:
 class ShardWriter:
     """Writes one shard; nothing is seen under the final name before `close` has returned.
 
-    Use as a context manager: an exception removes the temporary file. `stat` is there after a clean exit.
+    Use as a context manager: an exception, also one of `close`, removes the temporary file. `stat` is there after a
+    clean exit. Two writers of one path do not meet: each has its own temporary file, and the last rename wins.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._tmp = temporary_name(path)
         self._sha = hashlib.sha256()
         self._size = 0
         self._offsets: dict[str, int] = {}
-        self._file = open(self._tmp, "wb")  # noqa: SIM115 - closed by close() or abort()
+        self._file = open(self._tmp, "xb")  # noqa: SIM115 - closed by close() or abort()
         self.stat: ShardStat | None = None
 
     def write(self, key: str, members: Iterable[tuple[str, bytes]]) -> None:
         """Append one sample: its members, in order, as `{key}.{suffix}`.
 
         Raises:
-            ValueError: the key was written before, or a member name does not fit a ustar header.
+            ValueError: the sample was written before, has no or repeated members, or a name that readers would
+                split elsewhere or that does not fit a ustar header. Nothing of the sample is written then.
         """
         if key in self._offsets:
             raise ValueError(f"sample {key!r} is in shard {self.path.name} already")
-        self._offsets[key] = self._size
+        if not key or "." in key:
+            raise ValueError(f"sample key {key!r}; expected a name without dots (records.safe_id)")
         parts: list[bytes] = []
+        suffixes: set[str] = set()
         for suffix, data in members:
-            parts += (_header(f"{key}.{suffix}", len(data)), data, bytes(-len(data) % BLOCK))
+            if not suffix or suffix in suffixes:
+                raise ValueError(f"sample {key!r} has an unnamed or repeated member {suffix!r}")
+            suffixes.add(suffix)
+            parts += (_header(f"{key}.{suffix}", len(data)), data, _PADDING[len(data) % BLOCK])
+        if not parts:
+            raise ValueError(f"sample {key!r} has no members")
+        self._offsets[key] = self._size
         self._append(b"".join(parts))
 
     def close(self) -> ShardStat:
-        """Write the end marker, fsync, rename to the final name, fsync the folder."""
-        self._append(bytes(2 * BLOCK))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._tmp, self.path)
+        """Write the end marker, fsync, rename to the final name, fsync the folder.
+
+        Raises:
+            OSError: the disk refused; what was written is dropped.
+        """
+        try:
+            self._append(bytes(2 * BLOCK))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._tmp, self.path)
+        except BaseException:
+            self.abort()
+            raise
         sync_folder(self.path.parent)
         self.stat = ShardStat(sha256=self._sha.hexdigest(), size=self._size, offsets=self._offsets)
         return self.stat
 
     def abort(self) -> None:
         """Drop what was written."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # closing flushes, and a full disk refuses that too
+            self._file.close()
         self._tmp.unlink(missing_ok=True)
 
     def _append(self, data: bytes) -> None:
@@ -130,11 +151,16 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside `path`, `.{name}.{random}.tmp`, that no other process or thread has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """tmp -> fsync -> rename -> fsync folder: `path` is either absent, old or whole."""
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tmp = temporary_name(path)
     try:
-        with open(tmp, "wb") as file:
+        with open(tmp, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -155,10 +181,12 @@ def _samples(path: Path, view: memoryview) -> Iterator[tuple[str, Members]]:
             raise ValueError(f"shard {path} ends at byte {end} without an end marker; it is cut")
         header = bytes(view[position : position + BLOCK])
         if not any(header):
+            if bytes(view[position:]).strip(b"\x00"):
+                raise ValueError(f"shard {path} has a hole at byte {position}; it is damaged")
             break
         name, size = _parse_header(path, position, header)
-        member_key, dot, suffix = name.partition(".")
-        if not dot or "/" in name:
+        member_key, _, suffix = name.partition(".")
+        if not member_key or not suffix or "/" in name:
             raise ValueError(f"shard {path} holds {name!r}; expected KEY.SUFFIX with no folder")
         start = position + BLOCK
         if start + size > end:
@@ -180,10 +208,13 @@ def _samples(path: Path, view: memoryview) -> Iterator[tuple[str, Members]]:
 
 _TAIL = b"0000644\x000000000\x000000000\x00"
 _USTAR = b"ustar\x0000"
+_PADDING = [bytes(-size % BLOCK) for size in range(BLOCK)]
 
 
 def _header(name: str, size: int) -> bytes:
-    raw = name.encode("ascii")
+    if not name.isascii() or not name.isprintable() or "/" in name:
+        raise ValueError(f"member {name!r}; expected printable ASCII without slashes")
+    raw = name.encode()
     if len(raw) > 100 or size >= 8**11:
         raise ValueError(
             f"member {name!r} of {size} bytes does not fit a ustar header (100 bytes of name, 8 GiB)"
@@ -202,9 +233,10 @@ def _header(name: str, size: int) -> bytes:
 
 def _parse_header(path: Path, position: int, header: bytes) -> tuple[str, int]:
     try:
-        stored = int(header[148:156].rstrip(b"\x00 "), 8)
-        size = int(header[124:136].rstrip(b"\x00 "), 8)
+        stored, size = _octal(header[148:156]), _octal(header[124:136])
         name = header[:100].rstrip(b"\x00").decode("ascii")
+        if not name.isprintable():
+            raise ValueError(name)
     except ValueError as error:
         raise ValueError(f"shard {path}: no readable tar header at byte {position}") from error
     if sum(header) - sum(header[148:156]) + 8 * 0x20 != stored:
@@ -214,3 +246,10 @@ def _parse_header(path: Path, position: int, header: bytes) -> tuple[str, int]:
             f"shard {path}: member {name!r} is not a plain ustar file (links, PAX and prefixes are refused)"
         )
     return name, size
+
+
+def _octal(field: bytes) -> int:
+    digits = field.rstrip(b"\x00 ")
+    if not digits.isdigit():  # int() would take signs, spaces and underscores
+        raise ValueError(field)
+    return int(digits, 8)
