@@ -38,13 +38,17 @@ def make_expert(name: str, options: Mapping[str, Any]) -> Any:
     """Import the expert called `name` and construct it with `options` as keyword arguments.
 
     Raises:
-        ValueError: the name or an option is unknown; the message lists what is known.
+        ValueError: the name or an option is unknown (the message lists what is known), or an option is missing.
     """
     cls = _find(name)
-    accepted = [p for p in inspect.signature(cls).parameters if p != "self"]
+    signature = inspect.signature(cls)
     for option in options:
-        if option not in accepted:
-            raise ValueError(unknown(f"option of expert {name!r}", option, accepted))
+        if option not in signature.parameters:
+            raise ValueError(unknown(f"option of expert {name!r}", option, [*signature.parameters]))
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ValueError(f"expert {name!r}: {error}; give it under options") from None
     return cls(**options)
 
 

@@ -105,13 +105,14 @@ def load_recipe(
     """The raw mapping of a recipe shipped in `package` or of a .yaml file, with `a.b=c` overrides applied.
 
     Raises:
-        ValueError: there is no such recipe or file, it is not YAML, or an override has no `=`.
+        ValueError: there is no such recipe or file, it is not plain YAML (aliases and repeated keys are refused), or
+            an override does not fit it.
     """
     if name_or_file.endswith((".yaml", ".yml")):
         path = Path(name_or_file)
         if not path.is_file():
             raise ValueError(f"recipe file {name_or_file} does not exist")
-        text = path.read_text()
+        data = path.read_bytes()
     else:
         shipped = sorted(
             f.name.removesuffix(".yaml")
@@ -120,11 +121,8 @@ def load_recipe(
         )
         if name_or_file not in shipped:
             raise ValueError(unknown("recipe", name_or_file, shipped) + " (or give a .yaml file)")
-        text = (resources.files(package) / f"{name_or_file}.yaml").read_text()
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"recipe {name_or_file} is not readable YAML: {error}") from error
+        data = (resources.files(package) / f"{name_or_file}.yaml").read_bytes()
+    raw = _parse_yaml(data, f"recipe {name_or_file}")
     if not isinstance(raw, dict):
         raise ValueError(f"recipe {name_or_file} holds {type(raw).__name__}; expected a mapping")
     for override in overrides:
@@ -160,25 +158,56 @@ def _set(raw: dict[str, Any], override: str) -> None:
     *parents, last = path.split(".")
     node: Any = raw
     for key in parents:
-        if isinstance(node, list):
-            node = node[int(key)]
-            continue
-        if node.get(key) is None:
-            node[key] = {}
-        node = node[key]
+        slot = _slot(node, key, override)
+        if isinstance(node, dict) and node.get(slot) is None:
+            node[slot] = {}
+        node = node[slot]
         if not isinstance(node, dict | list):
-            raise ValueError(f"--set {override!r}: {key!r} holds {node!r}, which has no keys")
-    if isinstance(node, list):
-        node[int(last)] = yaml.safe_load(value)
-    else:
-        node[last] = yaml.safe_load(value)
+            raise ValueError(f"--set {override!r}: {key!r} holds {node!r:.60}, which has no keys")
+    node[_slot(node, last, override)] = _parse_yaml(value.encode(), f"--set {override!r}")
+
+
+def _slot(node: dict[str, Any] | list[Any], key: str, override: str) -> Any:
+    if isinstance(node, dict):
+        if not key:
+            raise ValueError(f"--set {override!r} names an empty key; expected KEY.KEY=VALUE")
+        return key
+    if not (key.isascii() and key.isdigit() and int(key) < len(node)):
+        raise ValueError(
+            f"--set {override!r}: {key!r} is no place in a list of {len(node)}; the first is 0"
+        )
+    return int(key)
+
+
+def _parse_yaml(data: bytes, where: str) -> Any:
+    """Plain YAML: no aliases (a few lines of them unfold to gigabytes), no key twice (the first would be lost)."""
+    try:
+        text = data.decode()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it uses YAML aliases; write the value out where it is used")
+        _refuse_repeated_keys(yaml.compose(text, yaml.SafeLoader))
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not readable YAML: {error}") from error
+
+
+def _refuse_repeated_keys(node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"key {repeated[0]!r} appears twice, line {node.start_mark.line + 1}")
+        for _, value in node.value:
+            _refuse_repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item)
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:
     location = [str(part) for part in item["loc"]]
     name = ".".join(location)
     if item["type"] != "extra_forbidden":
-        got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+        got = "" if item["type"] == "missing" else f" (got {item['input']!r:.80})"
         return f"{name}: {item['msg'].lower()}{got}"
     known = _keys(model, location[:-1])
     near = difflib.get_close_matches(location[-1], known, n=1)

@@ -8,13 +8,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.shards import write_atomic
 
 MANIFEST = "manifest.json"
+Count = Annotated[int, Field(ge=0)]
+SHARD = r"^(shards/[a-z][a-z0-9_]*-[0-9]{6,}\.tar)?$"
+"""What a receipt may name: nothing outside the dataset folder."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -23,19 +26,19 @@ class Receipt(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: int = 1
-    unit: int
-    shard: str
+    format: Literal[1] = 1
+    unit: Count
+    shard: str = Field(pattern=SHARD)
     """Path of the shard under the dataset folder; empty when every input was turned away."""
     sha256: str
-    size: int
+    size: Count
     recipe_hash: str
-    inputs: int
-    committed: int
-    rejected: dict[str, int]
+    inputs: Count
+    committed: Count
+    rejected: dict[str, Count]
     """Count by "stage/reason"."""
-    quarantined: int
-    gold: int
+    quarantined: Count
+    gold: Count
     """Committed samples that carry gold with role "train"."""
     licences: dict[str, int]
     """Committed samples by licence."""
@@ -52,10 +55,15 @@ class Receipt(BaseModel):
             ValueError: the counts do not add up.
         """
         total = self.committed + sum(self.rejected.values()) + self.quarantined
-        if total != self.inputs or len(self.offsets) != self.committed:
+        if total != self.inputs:
             raise ValueError(
                 f"unit {self.unit}: {self.inputs} inputs but {self.committed} committed + "
                 f"{sum(self.rejected.values())} rejected + {self.quarantined} quarantined; the receipt is wrong"
+            )
+        if len(self.offsets) != self.committed or bool(self.shard) != bool(self.committed):
+            raise ValueError(
+                f"unit {self.unit}: {self.committed} committed but {len(self.offsets)} offsets in shard "
+                f"{self.shard!r}; the receipt is wrong"
             )
 
 
@@ -78,7 +86,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: int = 1
+    format: Literal[1] = 1
     name: str
     split: str
     recipe: dict[str, Any]
