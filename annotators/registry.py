@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 EXPERTS: dict[str, str] = {
+    "fake_faulty": "annotators.fake_faulty:FaultyTextSegmenter",
     "fake_grounder": "annotators.fakes:FakeGrounder",
     "fake_rewriter": "annotators.fakes:FakeRewriter",
     "fake_segmenter": "annotators.fakes:FakeSegmenter",

@@ -49,7 +49,7 @@ def run_on_ray(job: Job, units: Sequence[Unit], *, workers: int | None = None) -
     if started:
         _start(workers)
     try:
-        yield from _run(job, units, workers or int(ray.cluster_resources().get("CPU", 1)))
+        yield from _run(job, units, workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
     finally:
         if started:
             ray.shutdown()
