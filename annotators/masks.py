@@ -134,11 +134,11 @@ def _runs(counts: str) -> NDArray[np.int64]:
     A number is little-endian groups of 5 bits, one a character, bit 5 of each saying that more follow; from the fourth
     on, a run is stored as its difference to the run two before it.
     """
-    codes = np.frombuffer(counts.encode("ascii", errors="replace"), np.uint8).astype(np.int64) - 48
+    codes = np.frombuffer(counts.encode("latin-1", "replace"), np.uint8).astype(np.int64) - 48
     if codes.size == 0:
         return codes
-    if ((codes < 0) | (codes >= 64)).any():
-        odd = counts[int(np.flatnonzero((codes < 0) | (codes >= 64))[0])]
+    if not counts.isascii() or codes.min() < 0 or codes.max() >= 64:
+        odd = next(c for c in counts if not "0" <= c <= "o")
         raise ValueError(f"RLE holds {odd!r}, which no COCO counts string contains")
     last = (codes & 32) == 0
     if not last[-1]:

@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no deadline: a busy machine is no defect.
+settings.register_profile("maskmix", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("maskmix")
 
 ROOT = Path(__file__).parents[1]
 
