@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.codec import JSON_SUFFIX, decode_json
 from pipeline.manifest import Receipt
-from pipeline.shards import read_shard, sync_folder
+from pipeline.shards import read_shard, sync_folder, temporary_name
 
 INDEX = pa.schema(
     [
@@ -85,10 +85,10 @@ def write_index(root: Path, split: str, receipts: Iterable[Receipt]) -> Path:
     """
     path = index_path(root, split)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tmp = temporary_name(path)
     rows: list[dict[str, Any]] = []
     try:
-        with open(tmp, "wb") as file:
+        with open(tmp, "xb") as file:
             with pq.ParquetWriter(file, INDEX) as writer:
                 for receipt in receipts:
                     rows.extend(_rows(root, receipt))
