@@ -1,0 +1,227 @@
+"""Score every label of a dataset out of sample and leave the scores beside the shards.
+
+The images are dealt into K folds; the discriminator that judges an image never saw it, neither with another
+instruction nor as gold. Machine samples are judged by their machine label, gold samples by the gold mask. Audit gold is
+not learnt from: it only measures how well the scores tell good labels (IoU >= 0.5) from bad ones.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.shards import write_atomic
+from pipeline.sidecar import WEIGHTS, write_sidecar
+from trainer.config import DataConfig, TrainRecipe
+from trainer.data import Table, load_table, take
+from trainer.discriminator import Discriminator
+from trainer.loop import train
+from trainer.objectives.label_quality import SAME, LabelQuality
+from trainer.sampler import Sampler, plain_batches
+from trainer.saved_model import build_segmenter
+from trainer.tokens import Tokenizer, learn_tokenizer
+from trainer.weighting.dwsl import Dwsl
+from trainer.weighting.protocol import Context
+
+BINS = 10
+
+
+def discriminate(
+    root: Path,
+    recipe: TrainRecipe,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    name: str = "weights",
+) -> dict[str, Any]:
+    """Train K discriminators, write `sidecars/{name}.parquet` and `sidecars/discriminator.json`.
+
+    Args:
+        root: a finished dataset folder.
+        recipe: `recipe.discriminate` says how; `recipe.data` and `recipe.model` the frame and sizes.
+        out: folder for the folds' logs and checkpoints, resumed where it stands; None keeps none.
+        seed: of folds, parameters and batches.
+        name: of the sidecar.
+
+    Returns:
+        What discriminator.json holds (data_cards/FORMAT.md).
+
+    Raises:
+        ValueError: the dataset has gold with role "train" on fewer than two images, or no machine label.
+    """
+    table = load_table(root, size_hw=recipe.data.size_hw)
+    fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
+    scores = np.full(len(table), np.nan, np.float64)
+    for fold in range(recipe.discriminate.folds):
+        mine = np.flatnonzero(fold_of == fold)
+        others = np.flatnonzero(fold_of != fold)
+        folder = None if out is None else out / f"fold-{fold}"
+        model, tokenizer = train_discriminator(
+            take(table, others.tolist()), recipe, seed=seed * 1000 + fold, folder=folder
+        )
+        scores[mine] = score(model, take(table, mine.tolist()), tokenizer=tokenizer)
+    assert np.isfinite(scores).all()
+    p_clean = torch.from_numpy(scores.astype(np.float32))
+    config = recipe.discriminate
+    weigher = Dwsl(f=config.f, zero_below=config.zero_below)
+    weight = weigher(torch.zeros(len(table)), Context(p_clean=p_clean, is_gold=table.is_gold))
+    mean = float(weight[~table.is_gold].mean())
+    weight = weight / mean if mean > 0 else weight
+    write_sidecar(
+        root,
+        name,
+        pa.table(
+            {
+                "sample_id": list(table.ids),
+                "p_clean": p_clean.numpy(),
+                "weight": weight.numpy(),
+                "fold": fold_of.astype(np.int16),
+            },
+            schema=WEIGHTS,
+        ),
+    )
+    facts = {"folds": config.folds, "loss": config.loss, **measure_scores(table, scores)}
+    facts["leakage_auc"] = leakage_auc(table, fold_of)
+    text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
+    write_atomic(root / "sidecars" / "discriminator.json", text.encode() + b"\n")
+    return facts
+
+
+def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each sample, the same for all samples of an image; gold images are spread evenly.
+
+    Raises:
+        ValueError: fewer than two images have gold, so that some fold would be judged without any; or no sample is
+            the machine's.
+    """
+    gold = {sha for sha, is_gold in zip(table.shas, table.is_gold.tolist(), strict=True) if is_gold}
+    if len(gold) < 2 or bool(table.is_gold.all()):
+        raise ValueError(
+            f"{len(gold)} images with gold (role 'train') and {int((~table.is_gold).sum())} machine samples; a "
+            "discriminator needs at least two gold images and some machine labels: label more by hand, or fit uniform"
+        )
+
+    def order(sha: str) -> str:
+        return hashlib.sha256(f"{seed}/{sha}".encode()).hexdigest()
+
+    dealt = [*sorted(gold, key=order), *sorted(set(table.shas) - gold, key=order)]
+    fold = {sha: i % folds for i, sha in enumerate(dealt)}
+    return np.array([fold[sha] for sha in table.shas], np.int64)
+
+
+def train_discriminator(
+    table: Table, recipe: TrainRecipe, *, seed: int, folder: Path | None
+) -> tuple[Discriminator, Tokenizer]:
+    """One discriminator over all samples of `table`, half of every batch gold."""
+    texts = [text for phrasings in table.instructions for text in phrasings]
+    data = DataConfig(**{**recipe.data.model_dump(), "gold_share": 0.5})
+    tokenizer = learn_tokenizer(texts, max_words=data.max_words, max_tokens=data.max_tokens)
+    torch.manual_seed(seed)
+    model = Discriminator(
+        guesser=build_segmenter(recipe.model, tokenizer),
+        width=recipe.model.width,
+        dim=recipe.model.dim,
+    )
+    drawn = torch.ones(len(table), dtype=torch.bool)
+    sampler = Sampler(table=table, tokenizer=tokenizer, config=data, seed=seed, drawn=drawn)
+    objective = LabelQuality(config=recipe.discriminate)
+    train(
+        model,
+        objective=objective,
+        batch_at=sampler.batch_at,
+        optim=recipe.discriminate.optim,
+        folder=folder,
+    )
+    return model, tokenizer
+
+
+@torch.no_grad()
+def score(model: Discriminator, table: Table, *, tokenizer: Tokenizer) -> NDArray[np.float64]:
+    """p_clean of every sample's target, float64 n in [0, 1]."""
+    model.eval()
+    rows = [
+        model(image, tokens, table.target[where, None].float() / 255.0).sigmoid()
+        for where, image, tokens, _ in plain_batches(table, tokenizer=tokenizer, size=64)
+    ]
+    return torch.cat(rows).double().numpy()
+
+
+def measure_scores(table: Table, scores: NDArray[np.float64]) -> dict[str, Any]:
+    """AUCs, ROC and reliability of p_clean; the parts that need audit gold are null or empty without it."""
+    from sklearn.metrics import roc_curve
+
+    is_gold = table.is_gold.numpy()
+    ious = table.label_iou.numpy()
+    audited = ~is_gold & np.isfinite(ious)
+    good = ious[audited] >= SAME
+    judged = scores[audited]
+    roc: dict[str, list[float]] = {"fpr": [], "tpr": []}
+    reliability: list[dict[str, Any]] = []
+    if 0 < good.sum() < len(good):
+        fpr, tpr, _ = roc_curve(good, judged)
+        thin = np.unique(np.linspace(0, len(fpr) - 1, min(len(fpr), 101)).round().astype(int))
+        roc = {
+            "fpr": [round(float(x), 5) for x in fpr[thin]],
+            "tpr": [round(float(x), 5) for x in tpr[thin]],
+        }
+    for b in range(BINS):
+        inside = np.minimum((judged * BINS).astype(int), BINS - 1) == b
+        if inside.any():
+            reliability.append(
+                {
+                    "lo": b / BINS,
+                    "hi": (b + 1) / BINS,
+                    "n": int(inside.sum()),
+                    "p_mean": round(float(judged[inside].mean()), 5),
+                    "good_share": round(float(good[inside].mean()), 5),
+                }
+            )
+    return {
+        "auc_gold_vs_machine": _auc(is_gold, scores),
+        "auc_good_vs_bad": _auc(good, judged),
+        "reliability": reliability,
+        "roc": roc,
+    }
+
+
+def leakage_auc(table: Table, fold_of: NDArray[np.int64]) -> float | None:
+    """How well a linear probe on image and text alone tells gold samples from machine ones, out of sample.
+
+    What it finds has nothing to do with masks: 0.5 says that the data sets cannot be told apart without looking at
+    the labels. Features are an 8x8 thumbnail and the words of the first phrasing.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    tokenizer = learn_tokenizer([texts[0] for texts in table.instructions], max_words=256)
+    thumbs = torch.nn.functional.adaptive_avg_pool2d(table.images.float() / 255.0, 8).flatten(1)
+    words = _bag([texts[0] for texts in table.instructions], tokenizer)
+    x = torch.cat([thumbs[table.image_of] - 0.5, words], 1).numpy()
+    y = table.is_gold.numpy()
+    scores = np.zeros(len(y))
+    for fold in np.unique(fold_of):
+        mine = fold_of == fold
+        probe = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
+        scores[mine] = probe.fit(x[~mine], y[~mine]).decision_function(x[mine])
+    return _auc(y, scores)
+
+
+def _bag(texts: Sequence[str], tokenizer: Tokenizer) -> Tensor:
+    tokens = tokenizer.encode(texts)
+    bag = torch.zeros(len(texts), tokenizer.size)
+    bag.scatter_(1, tokens, 1.0)
+    return bag[:, 1:]
+
+
+def _auc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    if not 0 < positive.sum() < len(positive):
+        return None
+    return round(float(roc_auc_score(positive, scores)), 5)

@@ -1,0 +1,98 @@
+"""Discriminator-weighted supervised learning: a machine label counts f(d), d = p_clean.
+
+IVM (arXiv 2405.19783, section 3.3) weights the loss with f of the discriminator's output; the formula of f could not
+be read from what is published, so f is pluggable. What its code and its ancestor DWBC (arXiv 2207.10050) show:
+
+- identity: d, the posterior.
+- affine: 0.2 + 0.8 d, the form in the released training code.
+- clip: d clipped to [0.1, 0.9], the prototype's.
+- ratio: d / (1 - d) with d clipped to [0.1, 0.9]; for 1:1 batches the density ratio of human to machine labels, so
+  the weighted machine labels stand for the human distribution.
+- dwbc: 0 below d = 0.5, then the ratio; and gold by its own rule `7.5 - (0.5 / (d (1 - d)) + 1)`.
+
+Gold is clean for certain, so it gets f(1), apart from dwbc's rule, which reads the gold sample's own d.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from annotators.registry import unknown
+from trainer.weighting.protocol import Context
+
+LOW, HIGH = 0.1, 0.9
+DWBC_ALPHA, DWBC_ETA = 7.5, 0.5
+
+
+def identity(d: Tensor) -> Tensor:
+    """d."""
+    return d
+
+
+def affine(d: Tensor) -> Tensor:
+    """0.2 + 0.8 d."""
+    return 0.2 + 0.8 * d
+
+
+def clip(d: Tensor) -> Tensor:
+    """d in [0.1, 0.9]."""
+    return d.clamp(LOW, HIGH)
+
+
+def ratio(d: Tensor) -> Tensor:
+    """d / (1 - d) with d in [0.1, 0.9]: from 1/9 to 9."""
+    held = d.clamp(LOW, HIGH)
+    return held / (1.0 - held)
+
+
+def dwbc(d: Tensor) -> Tensor:
+    """The ratio, and 0 below d = 0.5."""
+    return torch.where(d < 0.5, torch.zeros_like(d), ratio(d))
+
+
+def dwbc_gold(d: Tensor) -> Tensor:
+    """DWBC's weight of an expert sample; positive for all d since alpha = 7.5 > eta / 0.09 + 1 = 6.556."""
+    held = d.clamp(LOW, HIGH)
+    return DWBC_ALPHA - (DWBC_ETA / (held * (1.0 - held)) + 1.0)
+
+
+F: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": identity,
+    "affine": affine,
+    "clip": clip,
+    "ratio": ratio,
+    "dwbc": dwbc,
+}
+"""Non-decreasing maps from d in [0, 1] to a weight >= 0, elementwise."""
+
+
+class Dwsl:
+    """Weights f(p_clean) for machine samples and a rule for gold.
+
+    Args:
+        f: one of `F`.
+        zero_below: machine samples with p_clean below this count nothing.
+        gold_weight: weight of every gold sample; None: f(1), or DWBC's own rule.
+    """
+
+    def __init__(
+        self, *, f: str = "ratio", zero_below: float = 0.0, gold_weight: float | None = None
+    ) -> None:
+        if f not in F:
+            raise ValueError(unknown("weight function f", f, sorted(F)))
+        self.f = f
+        self.zero_below = zero_below
+        self.gold_weight = gold_weight
+
+    def __call__(self, losses: Tensor, context: Context) -> Tensor:
+        """b losses -> b weights."""
+        d = context.p_clean.detach().to(losses.dtype)
+        machine = F[self.f](d)
+        machine = torch.where(d < self.zero_below, torch.zeros_like(machine), machine)
+        return torch.where(context.is_gold, self._gold(d), machine)
+
+    def _gold(self, d: Tensor) -> Tensor:
+        if self.gold_weight is not None:
+            return torch.full_like(d, self.gold_weight)
+        return dwbc_gold(d) if self.f == "dwbc" else F[self.f](torch.ones_like(d))
