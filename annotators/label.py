@@ -53,6 +53,8 @@ class Quality:
     rule: str
 
     def __post_init__(self) -> None:
+        if not self.rule:
+            raise ValueError("quality has no rule; name how the score was made")
         for name, value in (("score", self.score), *self.parts):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"quality {name} is {value}; expected a number in [0, 1]")

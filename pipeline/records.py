@@ -134,7 +134,7 @@ def safe_id(text: str) -> str:
     import hashlib
 
     slug = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:80]
-    if slug == text:
+    if slug and slug == text:
         return slug
     # surrogatepass: file names that are not UTF-8 reach Python as lone surrogates
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]
