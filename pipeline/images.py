@@ -225,8 +225,9 @@ def _pixels(data: bytes, header: Header) -> RGB:
     if header.png or (header.format == "jpg" and header.mode != "CMYK"):
         flags = cv2.IMREAD_UNCHANGED if header.png else cv2.IMREAD_COLOR
         read = _imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        if not header.png:
+            _load(data)  # older OpenCVs fill a cut JPEG with grey; Pillow says that it is cut
         if read is None:
-            _load(data)  # says whether the file is cut
             raise Refused("image-corrupt", f"{header.format} does not decode")
         pixels = _rgb(read)
     else:

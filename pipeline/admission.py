@@ -1,0 +1,93 @@
+"""From what a source found to a sample: the image admitted, the instructions cleaned, the gold given its role.
+
+Which gold a trainer may learn from is decided per image by a hash of its bytes and a seed. All samples of a
+photograph share a role, and the choice does not move when a source grows, shrinks or is read in another order.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from annotators.masks import Mask
+from pipeline.codec import ImageFormat
+from pipeline.config import Strict
+from pipeline.images import admit
+from pipeline.instructions import clean_instructions
+from pipeline.records import GoldRole, Sample, SourceRef
+
+
+class FileConfig(Strict):
+    """Options of every source that reads files."""
+
+    path: Path
+    dataset: str = ""
+    """Name in `SourceRef`; empty: made from `path`."""
+    split: str = "train"
+    licence: str = ""
+    """For inputs that do not say their own."""
+    gold_fraction: float = Field(default=1.0, ge=0, le=1)
+    """Share of images whose gold a trainer may learn from; the gold of the others has the role "audit"."""
+    gold_seed: int = 0
+
+
+def admit_sample(
+    data: bytes,
+    *,
+    id: str,
+    image_format: ImageFormat,
+    instructions: Sequence[Any],
+    config: FileConfig,
+    key: str,
+    dataset: str,
+    split: str = "",
+    licence: str = "",
+    url: str = "",
+    style: str = "",
+    gold: Callable[[tuple[int, int]], Mask | None] = lambda size_hw: None,
+    extra: tuple[tuple[str, Any], ...] = (),
+) -> Sample:
+    """A sample of image bytes as received; `gold` is called with the upright size (h, w).
+
+    Raises:
+        Refused: the image, an instruction or the gold cannot be taken.
+    """
+    texts = clean_instructions(instructions)
+    admitted = admit(data, image_format)
+    mask = gold(admitted.size_hw)
+    role = gold_role(admitted.sha256, fraction=config.gold_fraction, seed=config.gold_seed)
+    return Sample(
+        id=id,
+        image=admitted.image,
+        size_hw=admitted.size_hw,
+        instructions=texts,
+        source=SourceRef(
+            dataset=dataset,
+            split=split or config.split,
+            key=key,
+            licence=licence or config.licence,
+            url=url,
+            image_sha256=admitted.sha256,
+            transcoded=admitted.transcoded,
+        ),
+        style=style,
+        gold=mask,
+        gold_role="train" if mask is None else role,
+        extra=extra,
+    )
+
+
+def gold_role(image_sha256: str, *, fraction: float, seed: int) -> GoldRole:
+    """The role "train" for about `fraction` of all images, "audit" for the rest.
+
+    >>> gold_role("ab", fraction=1.0, seed=0), gold_role("ab", fraction=0.0, seed=0)
+    ('train', 'audit')
+    """
+    return "train" if hash_unit(f"gold:{seed}:{image_sha256}") < fraction else "audit"
+
+
+def hash_unit(text: str) -> float:
+    """A number in [0, 1) that depends on `text` alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
