@@ -1,6 +1,7 @@
 """Tables beside the shards, parquet, keyed by sample id: what was learnt or judged after the build."""
 
 import io
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +26,13 @@ WEIGHTS = pa.schema(
 
 
 def sidecar_path(root: Path, name: str) -> Path:
-    """`sidecars/{name}.parquet` under the dataset folder."""
+    """`sidecars/{name}.parquet` under the dataset folder.
+
+    Raises:
+        ValueError: the name is not one of letters, digits, `_` and `-`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"sidecar name {name!r}; expected letters, digits, _ and -")
     return root / "sidecars" / f"{name}.parquet"
 
 
@@ -33,13 +40,18 @@ def write_sidecar(root: Path, name: str, table: pa.Table) -> Path:
     """Write a table atomically; replaces an older sidecar of that name as a whole.
 
     Raises:
-        ValueError: the table has no `sample_id` column or holds an id twice.
+        ValueError: the table has no `sample_id` column, or that holds an id twice or something else than texts.
     """
     if "sample_id" not in table.column_names:
         raise ValueError(
             f"sidecar {name!r} has columns {table.column_names}; expected sample_id among them"
         )
-    ids = table.column("sample_id").to_pylist()
+    column = table.column("sample_id")
+    if column.type != pa.string():
+        raise ValueError(f"sidecar {name!r} has sample ids of type {column.type}; expected string")
+    if column.null_count:
+        raise ValueError(f"sidecar {name!r} has {column.null_count} rows without a sample id")
+    ids = column.to_pylist()
     if len(set(ids)) != len(ids):
         raise ValueError(f"sidecar {name!r} holds {len(ids) - len(set(ids))} sample ids twice")
     path = sidecar_path(root, name)
@@ -54,7 +66,7 @@ def read_sidecar(root: Path, name: str) -> pa.Table:
     """Read a sidecar.
 
     Raises:
-        ValueError: there is none; lists those there are.
+        ValueError: there is none (lists those there are), or it is damaged.
     """
     path = sidecar_path(root, name)
     if not path.exists():
@@ -62,4 +74,7 @@ def read_sidecar(root: Path, name: str) -> pa.Table:
         raise ValueError(
             f"{root} has no sidecar {name!r}; it has {have or 'none'} (weights: run `maskmix discriminate`)"
         )
-    return pq.read_table(path)
+    try:
+        return pq.read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is not readable: {error}; write it again") from error
