@@ -59,6 +59,7 @@ def build(
         if todo:
             for receipt in execute(job, todo):
                 on_receipt(receipt)
+            _clean(job.root)
         return _finish(job.root, line, len(units))
 
 

@@ -6,6 +6,7 @@ at a time, each in an actor of its own; inputs that kill theirs are poison and a
 Ray Data is not used: it retries a crashing row for ever and drops whole blocks on errors.
 """
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,10 @@ from pipeline.manifest import Receipt
 from pipeline.work import Job, Unit, make_line, run_unit, walk
 
 ATTEMPTS = 3
+PATIENCE = 60
+"""Seconds without a finished unit after which the driver says so, and goes on waiting."""
+
+log = logging.getLogger(__name__)
 
 
 class _Worker:
@@ -74,12 +79,18 @@ def _run(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Receipt]:
         while queue and idle:
             worker, (unit, poison) = idle.pop(), queue.popleft()
             busy[worker.run.remote(unit, poison)] = (worker, unit, poison)
-        done, _ = ray.wait(list(busy), num_returns=1)
+        done, _ = ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
+        if not done:
+            log.warning(
+                "no unit finished for %d s: %d in flight, free resources %s",
+                PATIENCE, len(busy), ray.available_resources(),
+            )  # fmt: skip
+            continue
         worker, unit, poison = busy.pop(done[0])
         try:
             receipt: Receipt = ray.get(done[0])
         except RayActorError:
-            idle.append(actor.remote(job))
+            worker = actor.remote(job)
             deaths[unit.index] = deaths.get(unit.index, 0) + 1
             if deaths[unit.index] > ATTEMPTS:
                 raise RuntimeError(
@@ -87,7 +98,8 @@ def _run(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Receipt]:
                     "inputs that do; look at the worker logs of Ray for what kills it"
                 ) from None
             if deaths[unit.index] == ATTEMPTS:
-                poison = _find_poison(actor, job, unit)
+                worker, poison = _find_poison(actor, worker, job, unit)
+            idle.append(worker)
             queue.appendleft((unit, poison))
         except RayTaskError as error:
             raise error.cause from None
@@ -96,15 +108,16 @@ def _run(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Receipt]:
             yield receipt
 
 
-def _find_poison(actor: Any, job: Job, unit: Unit) -> frozenset[int]:
-    """Inputs of the unit that kill a worker which does nothing else."""
+def _find_poison(actor: Any, worker: Any, job: Job, unit: Unit) -> tuple[Any, frozenset[int]]:
+    """A living worker, and the inputs of the unit that kill one that does nothing else.
+
+    Takes over `worker` rather than adding one, which a full cluster would never start.
+    """
     found: set[int] = set()
-    worker = None
     for index in range(unit.start, unit.stop):
-        worker = worker or actor.remote(job)
         try:
             ray.get(worker.probe.remote(index))
         except RayActorError:
             found.add(index)
-            worker = None
-    return frozenset(found)
+            worker = actor.remote(job)
+    return worker, frozenset(found)
