@@ -1,0 +1,144 @@
+"""One self-contained HTML page about a dataset and, where there are any, the runs that learnt from it.
+
+It only reads: manifest, receipts, rejects, verified shards, sidecars, run folders, compare.json. Nothing is loaded
+from elsewhere: style, plots and photographs are inside the page, which holds no script. All text that comes from data
+is escaped. A section whose input does not exist says in one line which command makes it. The same files give the
+same bytes: no clock, no random choice.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline import report_sections as sections
+from pipeline.manifest import MANIFEST, read_manifest
+from pipeline.report_facts import Facts, fetch, gather
+from pipeline.report_funnel import funnel
+from pipeline.report_gallery import Card, choose, prediction_card, sample_card
+from pipeline.report_runs import METRICS, Run, read_comparison, read_predictions, read_run
+from pipeline.shards import write_atomic
+
+TEMPLATES = Path(__file__).parent / "templates"
+FAILURES_PER_RUN = 6
+FAILURE_RUNS = 4
+
+
+def write_report(
+    root: Path, out: Path | None = None, runs: Sequence[Path] = (), compare: Path | None = None
+) -> Path:
+    """Write the report of the dataset folder `root` to `out` (default: `root/report.html`) and return its path.
+
+    Args:
+        root: a finished dataset folder.
+        out: the HTML file; replaced when it exists.
+        runs: folders of training runs, with run.json, log.jsonl and results/.
+        compare: a compare.json.
+
+    Raises:
+        ValueError: the dataset is unfinished or damaged, or a file of a run is damaged; names it.
+        OSError: `out` cannot be written.
+    """
+    manifest = read_manifest(root)
+    facts = gather(root)
+    read = [read_run(folder) for folder in runs]
+    comparison = read_comparison(compare) if compare else None
+    failures, unseen = _failures(root, read)
+    page = _environment().get_template("report.html.j2").render(
+        manifest=manifest,
+        recipe=yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True),
+        funnel=funnel(root, manifest.totals),
+        facts=facts,
+        key=_key_numbers(facts),
+        gallery=_gallery(root, facts),
+        experts=sections.experts(facts),
+        labels=sections.labels(facts),
+        quality=sections.quality(facts),
+        discriminator=sections.discriminator(root),
+        training=sections.training(read),
+        evaluation=sections.evaluation(read),
+        comparison=comparison,
+        metric_names=METRICS,
+        comparison_plot=sections.comparison_plot(comparison) if comparison else None,
+        failures=failures,
+        unseen=unseen,
+    )  # fmt: skip
+    target = out or root / "report.html"
+    write_atomic(target, page.encode())
+    return target
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(num=_num, pct=_pct)
+    return environment
+
+
+def _key_numbers(facts: Facts) -> Mapping[str, Any]:
+    """What the head of the page says in large type."""
+    targeted = [f.label_iou for f in facts.samples if f.label_iou is not None and not f.gold_empty]
+    return {
+        "photographs": len({f.image for f in facts.samples}),
+        "experts": len(facts.experts),
+        "label_iou": sum(targeted) / len(targeted) if targeted else None,
+        "golden": len(targeted),
+    }
+
+
+def _gallery(root: Path, facts: Facts) -> list[Card]:
+    choices = choose(facts.samples)
+    found = fetch(root, [choice.id for choice in choices])
+    return [sample_card(found[choice.id], choice.why) for choice in choices]
+
+
+def _failures(root: Path, runs: Sequence[Run]) -> tuple[list[Card], list[str]]:
+    """Cards of the worst predictions, of one run per method; and the runs whose photographs were not found."""
+    cards: list[Card] = []
+    unseen: list[str] = []
+    first_of = {
+        run.method: run for run in reversed(runs) if any(r.predictions for r in run.results)
+    }
+    for run in [run for run in runs if first_of.get(run.method) is run][:FAILURE_RUNS]:
+        result = next(r for r in run.results if r.predictions)
+        assert result.predictions is not None
+        worst = read_predictions(result.predictions, FAILURES_PER_RUN)
+        folder = next(
+            (
+                place
+                for place in (Path(result.dataset), run.folder / result.dataset, root)
+                if (place / MANIFEST).exists() and fetch(place, [worst[0][0]] if worst else [])
+            ),
+            None,
+        )
+        if folder is None:
+            unseen.append(f"{run.name} on {result.name}")
+            continue
+        found = fetch(folder, [sample_id for sample_id, _, _ in worst])
+        cards += [
+            prediction_card(found[sample_id], mask, value, run.name)
+            for sample_id, value, mask in worst
+            if sample_id in found
+        ]
+    return cards, unseen
+
+
+def _num(value: float | int | None, digits: int = 3) -> str:
+    """A number for a table; an en dash for None. Counts keep their digits, grouped."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def _pct(value: float | None) -> str:
+    """A share as per cent, one decimal below ten."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if 0 < value < 0.1 else f"{100 * value:.0f} %"

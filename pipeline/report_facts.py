@@ -1,0 +1,202 @@
+"""What a report says about the samples of a dataset, gathered in one streaming pass over verified shards.
+
+Only numbers are kept, a few per sample, and never pixels; `fetch` then reads the few samples worth showing. A very
+large dataset is counted on every n-th sample, and says so (`seen` of `total`).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from annotators.masks import BoolMask
+from annotators.votes import votes_of
+from pipeline.codec import decode_sample
+from pipeline.manifest import read_manifest, read_receipts
+from pipeline.reader import iterate_members
+from pipeline.records import Sample
+from pipeline.shards import read_shard
+
+Key = tuple[str, str]
+"""An expert and its config hash: the same expert with other options is another expert."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFact:
+    """The numbers of one sample. Shares, IoUs and quality are in [0, 1]; None where there is nothing to compare."""
+
+    id: str
+    image: str
+    style: str
+    dataset: str
+    gold_role: str
+    gold_empty: bool
+    empty: bool
+    area: float
+    quality: float | None
+    label_iou: float | None
+    best_iou: float | None
+    """IoU of the vote that is nearest to gold: what a perfect choice among the experts would have reached."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Mean:
+    """A running mean."""
+
+    total: float = 0.0
+    n: int = 0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.n += 1
+
+    @property
+    def value(self) -> float | None:
+        return self.total / self.n if self.n else None
+
+
+@dataclass(slots=True, kw_only=True)
+class ExpertFact:
+    """One expert over the samples seen: how often it spoke, and how near its vote was to label and gold."""
+
+    name: str
+    spoke: int = 0
+    candidates: int = 0
+    with_label: Mean = field(default_factory=Mean)
+    with_gold: Mean = field(default_factory=Mean)
+    by_style: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that was counted. `agreement` is the mean IoU of two experts' votes where both spoke."""
+
+    samples: Sequence[SampleFact]
+    experts: Sequence[ExpertFact]
+    agreement: Mapping[tuple[str, str], Mean]
+    faults: Mapping[str, int]
+    total: int
+
+    @property
+    def seen(self) -> int:
+        return len(self.samples)
+
+
+def gather(root: Path, *, at_most: int = 20_000) -> Facts:
+    """Stream over a finished dataset; beyond `at_most` samples only every n-th is decoded.
+
+    Raises:
+        ValueError: the dataset is unfinished or damaged (see `pipeline.reader`).
+    """
+    total = read_manifest(root).totals.committed
+    stride = max(1, -(-total // at_most))
+    return count(
+        (
+            decode_sample(key, members)
+            for number, (key, members) in enumerate(iterate_members(root))
+            if number % stride == 0
+        ),
+        total=total,
+    )
+
+
+def count(samples: Iterable[Sample], *, total: int) -> Facts:
+    """The facts of a stream of samples, of which there are `total`."""
+    rows: list[SampleFact] = []
+    experts: dict[Key, ExpertFact] = {}
+    agreement: defaultdict[tuple[Key, Key], Mean] = defaultdict(Mean)
+    faults: Counter[str] = Counter()
+    for sample in samples:
+        assert sample.label is not None, sample.id
+        faults.update(line.partition(":")[0] for line in sample.faults)
+        gold = sample.gold.array() if sample.gold else None
+        label = sample.label.mask >= 128
+        votes: list[tuple[Key, BoolMask]] = []
+        best: float | None = None
+        for vote in votes_of(sample.candidates or (), sample.size_hw):
+            made_by = (sample.candidates or ())[vote.members[0]].made_by
+            key = (made_by.expert, made_by.config_hash)
+            votes.append((key, vote.mask))
+            expert = experts.setdefault(key, ExpertFact(name=made_by.expert))
+            expert.spoke += 1
+            expert.with_label.add(iou(vote.mask, label))
+            if gold is not None:
+                hit = iou(vote.mask, gold)
+                best = hit if best is None else max(best, hit)
+                expert.with_gold.add(hit)
+                expert.by_style[sample.style].add(hit)
+        for candidate in sample.candidates or ():
+            experts[(candidate.made_by.expert, candidate.made_by.config_hash)].candidates += 1
+        for (one, mask), (other, theirs) in combinations(votes, 2):
+            agreement[min(one, other), max(one, other)].add(iou(mask, theirs))
+        rows.append(
+            SampleFact(
+                id=sample.id,
+                image=sample.source.image_sha256,
+                style=sample.style,
+                dataset=sample.source.dataset,
+                gold_role=sample.gold_role if sample.gold else "",
+                gold_empty=gold is not None and not gold.any(),
+                empty=not label.any(),
+                area=float(label.mean()),
+                quality=sample.quality.score if sample.quality else None,
+                label_iou=None if gold is None else iou(label, gold),
+                best_iou=best,
+            )
+        )
+    names = _names(experts)
+    for key, fact in experts.items():
+        fact.name = names[key]
+    return Facts(
+        samples=rows,
+        experts=sorted(experts.values(), key=lambda e: e.name),
+        agreement={(names[a], names[b]): mean for (a, b), mean in sorted(agreement.items())},
+        faults=dict(sorted(faults.items())),
+        total=total,
+    )
+
+
+def fetch(root: Path, ids: Collection[str]) -> dict[str, Sample]:
+    """The samples named `ids` that the dataset holds, from the shards that hold them, verified."""
+    wanted = set(ids)
+    found: dict[str, Sample] = {}
+    for receipt in read_receipts(root):
+        here = wanted & receipt.offsets.keys()
+        if not here:
+            continue
+        shard = read_shard(root / receipt.shard, sha256=receipt.sha256, count=receipt.committed)
+        found.update((key, decode_sample(key, members)) for key, members in shard if key in here)
+    return found
+
+
+def iou(a: BoolMask, b: BoolMask) -> float:
+    """Intersection over union of two boolean (h, w) masks; two empty ones agree (1)."""
+    union = int(np.count_nonzero(a | b))
+    return int(np.count_nonzero(a & b)) / union if union else 1.0
+
+
+def auc(scores: Sequence[float], good: Sequence[bool]) -> float | None:
+    """Chance that a good one scores above a bad one, ties half (Mann-Whitney); None without both kinds.
+
+    >>> auc([0.1, 0.4, 0.4, 0.9], [False, False, True, True])
+    0.875
+    """
+    ups = [s for s, g in zip(scores, good, strict=True) if g]
+    downs = sorted(s for s, g in zip(scores, good, strict=True) if not g)
+    if not ups or not downs:
+        return None
+    below = np.searchsorted(downs, ups, side="left") + np.searchsorted(downs, ups, side="right")
+    return float(below.sum()) / 2 / (len(ups) * len(downs))
+
+
+def _names(keys: Iterable[Key]) -> dict[Key, str]:
+    """The expert's name, with its config hash where the same expert sits on the panel twice."""
+    keys = list(keys)
+    often = Counter(expert for expert, _ in keys)
+    return {
+        key: key[0] if often[key[0]] == 1 else f"{key[0]} #{key[1][:6] or 'default'}"
+        for key in keys
+    }
