@@ -66,7 +66,7 @@ def admit_sample(
         source=SourceRef(
             dataset=dataset,
             split=split or config.split,
-            key=key,
+            key=key.encode("utf-8", "backslashreplace").decode(),  # file names may be no UTF-8
             licence=licence or config.licence,
             url=url,
             image_sha256=admitted.sha256,

@@ -10,6 +10,9 @@ CLASSES: tuple[str, ...] = (
 )  # fmt: skip
 """Index in the class map -> name. No instruction asks for what is unlabelled."""
 
+THINGS = frozenset({"car", "pedestrian", "bicyclist"})
+"""Classes of separate objects: one that straddles the middle belongs to the half of its centre, and is never cut."""
+
 WHOLE: dict[str, dict[str, tuple[str, ...]]] = {
     "sky": {
         "phrase": ("the sky", "the sky above the street"),

@@ -25,10 +25,11 @@ def parse_entry(text: bytes) -> dict[str, Any]:
     """A JSON object with known keys, its texts being texts.
 
     Raises:
-        Refused: entry-not-json (also not UTF-8, or NaN), entry-unknown-key, entry-key-type.
+        Refused: entry-not-json (also not UTF-8, NaN, half a character), entry-unknown-key, entry-key-type.
     """
     try:
         fields = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
+        json.dumps(fields, ensure_ascii=False).encode()  # refuses half characters such as "\\ud800"
     except (ValueError, RecursionError) as error:
         raise Refused("entry-not-json", f"{text[:80]!r}: {error}") from error
     if not isinstance(fields, dict):

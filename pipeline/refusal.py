@@ -16,7 +16,6 @@ class Refused(ValueError):
         self.detail = detail
 
     def reject(self, sample_id: str) -> Reject:
-        """The reject of stage "source" that says so."""
-        return Reject(
-            sample_id=sample_id, stage="source", reason=self.reason, detail=self.detail[:500]
-        )
+        """The reject of stage "source" that says so; the detail is made fit for UTF-8 and cut."""
+        detail = self.detail[:500].encode("utf-8", "backslashreplace").decode()
+        return Reject(sample_id=sample_id, stage="source", reason=self.reason, detail=detail)

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from annotators.masks import BoolMask, encode_mask
 from pipeline.admission import FileConfig, admit_sample, hash_unit
-from pipeline.camvid_words import CLASSES, HALF, WHOLE
+from pipeline.camvid_words import CLASSES, HALF, THINGS, WHOLE
 from pipeline.codec import ImageFormat
 from pipeline.image_files import read_image
 from pipeline.label_noise import Noise, pick_noise, spoil
@@ -186,14 +186,20 @@ def read_class_map(path: Path) -> NDArray[np.uint8]:
 
 
 def region(classes: NDArray[np.uint8], label: int, side: str = "") -> BoolMask:
-    """Where the map says `label`, boolean (h, w); `side` "left" or "right" keeps that half only."""
+    """Where the map says `label`, boolean (h, w); `side` "left" or "right" keeps that half only.
+
+    Connected pieces of THINGS go whole to the half in which their centre lies.
+    """
     mask = classes == label
-    middle = classes.shape[1] // 2
-    if side == "left":
-        mask[:, middle:] = False
-    if side == "right":
-        mask[:, :middle] = False
-    return mask
+    if not side:
+        return mask
+    middle = classes.shape[1] / 2
+    if CLASSES[label] in THINGS:
+        _, pieces, _, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+        is_left = centres[:, 0] + 0.5 < middle
+        return mask & (is_left if side == "left" else ~is_left)[pieces]
+    columns = np.arange(classes.shape[1]) + 0.5
+    return mask & (columns < middle if side == "left" else columns >= middle)
 
 
 def ask(item: Item) -> tuple[str, tuple[str, ...]]:
