@@ -8,6 +8,8 @@ not learnt from: it only measures how well the scores tell good labels (IoU >= 0
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from trainer.discriminator import Discriminator
 from trainer.loop import train
 from trainer.objectives.label_quality import SAME, LabelQuality
 from trainer.sampler import Sampler, plain_batches
-from trainer.saved_model import build_segmenter
+from trainer.saved_model import build_segmenter, seeded
 from trainer.tokens import Tokenizer, learn_tokenizer
 from trainer.weighting.dwsl import Dwsl
 from trainer.weighting.protocol import Context
@@ -40,6 +42,7 @@ def discriminate(
     out: Path | None = None,
     seed: int = 0,
     name: str = "weights",
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Train K discriminators, write `sidecars/{name}.parquet` and `sidecars/discriminator.json`.
 
@@ -49,6 +52,7 @@ def discriminate(
         out: folder for the folds' logs and checkpoints, resumed where it stands; None keeps none.
         seed: of folds, parameters and batches.
         name: of the sidecar.
+        workers: processes that train folds side by side; the scores do not depend on it.
 
     Returns:
         What discriminator.json holds (data_cards/FORMAT.md).
@@ -59,19 +63,25 @@ def discriminate(
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
     scores = np.full(len(table), np.nan, np.float64)
-    for fold in range(recipe.discriminate.folds):
-        mine = np.flatnonzero(fold_of == fold)
-        others = np.flatnonzero(fold_of != fold)
-        folder = None if out is None else out / f"fold-{fold}"
-        model, tokenizer = train_discriminator(
-            take(table, others.tolist()), recipe, seed=seed * 1000 + fold, folder=folder
-        )
-        scores[mine] = score(model, take(table, mine.tolist()), tokenizer=tokenizer)
+    jobs = [
+        (root, recipe, fold, seed, None if out is None else out / f"fold-{fold}")
+        for fold in range(recipe.discriminate.folds)
+    ]
+    if workers == 1:
+        judged = [score_fold(*job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            judged = list(pool.map(score_fold, *zip(*jobs, strict=True)))
+    for fold, its in enumerate(judged):
+        scores[fold_of == fold] = its
     assert np.isfinite(scores).all()
     p_clean = torch.from_numpy(scores.astype(np.float32))
     config = recipe.discriminate
     weigher = Dwsl(f=config.f, zero_below=config.zero_below)
-    weight = weigher(torch.zeros(len(table)), Context(p_clean=p_clean, is_gold=table.is_gold))
+    weight = weigher(
+        torch.zeros(len(table)),
+        Context(p_clean=p_clean, weight=table.weight, is_gold=table.is_gold),
+    )
     mean = float(weight[~table.is_gold].mean())
     weight = weight / mean if mean > 0 else weight
     write_sidecar(
@@ -92,6 +102,18 @@ def discriminate(
     text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
     write_atomic(root / "sidecars" / "discriminator.json", text.encode() + b"\n")
     return facts
+
+
+def score_fold(
+    root: Path, recipe: TrainRecipe, fold: int, seed: int, folder: Path | None
+) -> NDArray[np.float64]:
+    """p_clean of the samples of one fold, in dataset order, by a discriminator that saw only the others."""
+    table = load_table(root, size_hw=recipe.data.size_hw)
+    fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
+    others = take(table, np.flatnonzero(fold_of != fold).tolist())
+    model, tokenizer = train_discriminator(others, recipe, seed=seed * 1000 + fold, folder=folder)
+    mine = take(table, np.flatnonzero(fold_of == fold).tolist())
+    return score(model, mine, tokenizer=tokenizer)
 
 
 def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:
@@ -123,12 +145,9 @@ def train_discriminator(
     texts = [text for phrasings in table.instructions for text in phrasings]
     data = DataConfig(**{**recipe.data.model_dump(), "gold_share": 0.5})
     tokenizer = learn_tokenizer(texts, max_words=data.max_words, max_tokens=data.max_tokens)
-    torch.manual_seed(seed)
-    model = Discriminator(
-        guesser=build_segmenter(recipe.model, tokenizer),
-        width=recipe.model.width,
-        dim=recipe.model.dim,
-    )
+    with seeded(seed):
+        guesser = build_segmenter(recipe.model, tokenizer)
+        model = Discriminator(guesser=guesser, width=recipe.model.width, dim=recipe.model.dim)
     drawn = torch.ones(len(table), dtype=torch.bool)
     sampler = Sampler(table=table, tokenizer=tokenizer, config=data, seed=seed, drawn=drawn)
     objective = LabelQuality(config=recipe.discriminate)

@@ -27,7 +27,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.guesser = guesser
         self.eyes = ImageEncoder(width=width, channels=6)
-        _, _, w4, w8 = self.eyes.widths
+        _, w4, w8 = self.eyes.widths
         self.film4 = nn.Linear(dim, 2 * w4)
         self.film8 = nn.Linear(dim, 2 * w8)
         self.judge = nn.Sequential(
@@ -45,15 +45,14 @@ class Discriminator(nn.Module):
         if guess is None:
             guess = self.guess(image, tokens)
         g = guess.detach().sigmoid()
-        m = mask
         _, text = self.guesser.text(tokens)
         text = text.detach()
-        _, _, f4, f8 = self.eyes(torch.cat([image, m, g, (m - g).abs()], 1))
+        _, f4, f8 = self.eyes(torch.cat([image, mask, g, (mask - g).abs()], 1))
         f4 = _film(f4, self.film4(text))
         f8 = _film(f8, self.film8(text))
-        inside = _pool(f4, nn.functional.avg_pool2d(m, 4))
-        outside = _pool(f4, nn.functional.avg_pool2d(1.0 - m, 4))
-        facts = [inside, outside, f4.amax((2, 3)), f8.mean((2, 3)), text, overlap_facts(m, g)]
+        inside = _pool(f4, nn.functional.avg_pool2d(mask, 4))
+        outside = _pool(f4, nn.functional.avg_pool2d(1.0 - mask, 4))
+        facts = [inside, outside, f4.amax((2, 3)), f8.mean((2, 3)), text, overlap_facts(mask, g)]
         return self.judge(torch.cat(facts, 1))[:, 0]
 
 

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import load, save
 
 from pipeline.shards import write_atomic
@@ -28,11 +31,19 @@ class SavedModel:
 
 
 def build_segmenter(config: ModelConfig, tokenizer: Tokenizer) -> Segmenter:
-    """A fresh segmenter; its parameters come from torch's global generator, which the caller seeds."""
+    """A fresh segmenter; its parameters come from torch's global generator, see `seeded`."""
     return Segmenter(
         vocabulary=tokenizer.size, max_tokens=tokenizer.max_tokens, width=config.width, dim=config.dim,
         depth=config.depth, heads=config.heads,
     )  # fmt: skip
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator for the parameters made inside, and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def save_model(

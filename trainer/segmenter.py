@@ -54,7 +54,7 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         self.image = ImageEncoder(width=width)
-        w1, w2, w4, w8 = self.image.widths
+        w2, w4, w8 = self.image.widths
         self.text = TextEncoder(vocabulary=vocabulary, dim=dim, max_tokens=max_tokens, heads=heads)
         self.to_dim = nn.Linear(w8, dim)
         self.mask_token = nn.Parameter(torch.randn(dim) * 0.02)
@@ -64,15 +64,14 @@ class Segmenter(nn.Module):
         self.up4 = ConvBlock(2 * w4, w4)
         self.to_w2 = nn.Conv2d(w4, w2, 1)
         self.up2 = ConvBlock(2 * w2, w2)
-        self.to_w1 = nn.Conv2d(w2, w1, 1)
-        self.up1 = ConvBlock(2 * w1, w1)
+        self.up1 = nn.ConvTranspose2d(w2, w2 // 2, 2, stride=2)
         self.kernel = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, w1 + 1)
+            nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, w2 // 2 + 1)
         )
 
     def forward(self, image: Tensor, tokens: Tensor) -> Tensor:
         """image b3hw in [0, 1] with h and w multiples of 8, tokens bt -> mask logits b1hw."""
-        f1, f2, f4, f8 = self.image(image)
+        f2, f4, f8 = self.image(image)
         text, _ = self.text(tokens)
         b, _, h, w = f8.shape
         mask_token = self.mask_token.expand(b, 1, -1)
@@ -87,7 +86,7 @@ class Segmenter(nn.Module):
         scale, shift = self.film(answer)[:, :, None, None].chunk(2, 1)
         x = self.up4(torch.cat([_double(x), f4 * (1.0 + scale) + shift], 1))
         x = self.up2(torch.cat([_double(self.to_w2(x)), f2], 1))
-        x = self.up1(torch.cat([_double(self.to_w1(x)), f1], 1))
+        x = nn.functional.gelu(self.up1(x))
         kernel = self.kernel(answer)
         logits = torch.einsum("bc,bchw->bhw", kernel[:, 1:], x) + kernel[:, :1, None]
         return logits[:, None]

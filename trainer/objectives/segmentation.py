@@ -23,7 +23,7 @@ class Segmentation:
         bce = bce_per_sample(logits, batch.mask, batch.pixel_valid)
         dice = dice_per_sample(logits, batch.mask, batch.pixel_valid)
         losses = self.loss.bce * bce + self.loss.dice * dice
-        context = Context(p_clean=batch.p_clean, is_gold=batch.is_gold)
+        context = Context(p_clean=batch.p_clean, weight=batch.weight, is_gold=batch.is_gold)
         weights = self.weigher(losses.detach(), context)
         return Step(
             loss=weighted_mean(losses, weights),

@@ -8,9 +8,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a weigher may know beside the losses. p_clean: float32 b in [0, 1]; is_gold: bool b."""
+    """What a weigher may know beside the losses: p_clean float32 b in [0, 1], weight float32 b >= 0, is_gold bool b."""
 
     p_clean: Tensor
+    weight: Tensor
     is_gold: Tensor
 
 

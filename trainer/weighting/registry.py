@@ -2,6 +2,7 @@
 
 from trainer.config import WeightConfig
 from trainer.weighting.dwsl import Dwsl
+from trainer.weighting.given import Given
 from trainer.weighting.gold_only import GoldOnly
 from trainer.weighting.protocol import Weigher
 from trainer.weighting.uniform import Uniform
@@ -13,4 +14,6 @@ def make_weigher(config: WeightConfig) -> Weigher:
         return Uniform()
     if config.method == "gold_only":
         return GoldOnly()
+    if config.method == "given":
+        return Given()
     return Dwsl(f=config.f, zero_below=config.zero_below, gold_weight=config.gold_weight)

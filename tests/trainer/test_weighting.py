@@ -1,0 +1,80 @@
+"""What each weighting gives, and the contract that all of them keep."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from trainer.config import WeightConfig
+from trainer.weighting.dwsl import Dwsl, F, dwbc_gold
+from trainer.weighting.protocol import Context
+from trainer.weighting.registry import make_weigher
+
+METHODS = get_args(WeightConfig.model_fields["method"].annotation)
+
+
+def context(p: list[float], gold: list[bool]) -> Context:
+    return Context(
+        p_clean=torch.tensor(p), weight=torch.tensor(p) * 2, is_gold=torch.tensor(gold)
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_weighting_gives_one_finite_weight_a_sample_and_no_gradient(method: str):
+    losses = torch.rand(4)
+    weights = make_weigher(WeightConfig.model_validate({"method": method}))(
+        losses, context([0.0, 0.4, 0.6, 1.0], [False, False, True, False])
+    )
+    assert weights.shape == losses.shape
+    assert weights.dtype == losses.dtype
+    assert bool(torch.isfinite(weights).all())
+    assert bool((weights >= 0).all())
+    assert not weights.requires_grad
+
+
+@pytest.mark.parametrize("name", sorted(F))
+def test_f_never_falls_and_stays_finite_from_zero_to_one(name: str):
+    values = F[name](torch.linspace(0, 1, 1001))
+    assert bool(torch.isfinite(values).all())
+    assert bool((values >= 0).all())
+    assert bool((values.diff() >= 0).all())
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [
+        ("identity", {0.0: 0.0, 0.3: 0.3, 1.0: 1.0}),
+        ("affine", {0.0: 0.2, 1.0: 1.0}),
+        ("clip", {0.0: 0.1, 1.0: 0.9}),
+        ("ratio", {0.0: 1 / 9, 0.1: 1 / 9, 0.5: 1.0, 0.9: 9.0, 1.0: 9.0}),
+        ("dwbc", {0.0: 0.0, 0.499: 0.0, 0.5: 1.0, 0.7: 7 / 3, 1.0: 9.0}),
+    ],
+)
+def test_f_at_the_published_points(name: str, points: dict[float, float]):
+    got = F[name](torch.tensor(list(points), dtype=torch.float64))
+    assert got.tolist() == pytest.approx(list(points.values()))
+
+
+def test_dwbc_gives_experts_a_positive_weight_everywhere_and_its_published_values():
+    d = torch.linspace(0, 1, 101, dtype=torch.float64)
+    assert bool((dwbc_gold(d) > 0).all())
+    ends = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    assert dwbc_gold(ends).tolist() == pytest.approx([0.9444, 4.5, 0.9444], abs=1e-4)
+
+
+def test_gold_counts_as_a_label_that_is_clean_for_certain_whatever_the_discriminator_says():
+    weights = Dwsl(f="ratio", zero_below=0.5)(torch.zeros(2), context([0.2, 0.2], [True, False]))
+    assert weights.tolist() == pytest.approx([9.0, 0.0])
+    told = Dwsl(f="ratio", gold_weight=1.0)(torch.zeros(2), context([0.2, 0.5], [True, False]))
+    assert told.tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_a_constant_belief_weighs_all_machine_samples_alike():
+    for f in F:
+        weights = Dwsl(f=f)(torch.rand(5), context([0.6] * 5, [False] * 5))
+        assert bool((weights == weights[0]).all())
+
+
+def test_an_unknown_f_names_the_known_ones():
+    with pytest.raises(ValueError, match="did you mean 'ratio'"):
+        Dwsl(f="ration")

@@ -1,0 +1,172 @@
+"""Does weighting help? The same model, budget and test for every method and seed, as one table from one command.
+
+Every cell is a run folder `OUT/METHOD-SEED`, kept and found again, so a comparison that was stopped goes on where it
+stood. All methods take the same number of steps of the same batch size.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from annotators.registry import unknown
+from pipeline.shards import write_atomic
+from pipeline.sidecar import sidecar_path
+from trainer.config import TrainRecipe
+from trainer.discriminate import discriminate
+from trainer.evaluate import dataset_name, evaluate
+from trainer.fit import fit
+
+METHODS: dict[str, Mapping[str, Any]] = {
+    "gold-only": {"weight": {"method": "gold_only"}, "gold_share": None},
+    "uniform": {"weight": {"method": "uniform"}, "gold_share": None},
+    "uniform-mixed": {"weight": {"method": "uniform"}},
+    "dwsl": {},
+    "clean-only": {"weight": {"method": "uniform"}, "gold_share": None, "oracle": True},
+}
+"""What each method changes in the recipe.
+
+gold-only: only gold is drawn. uniform: all samples as they come. uniform-mixed: uniform weights with the recipe's share
+of gold in a batch. dwsl: the recipe as it stands. clean-only: an oracle that learns from the gold of every sample, also
+what was set aside for audits; no method can be expected to pass it.
+"""
+DEFAULT_METHODS = ("gold-only", "uniform", "uniform-mixed", "dwsl", "clean-only")
+SHOWN = ("giou", "ciou", "p50", "p70", "p90")
+
+
+def compare(
+    train_root: Path,
+    test_root: Path,
+    recipe: TrainRecipe,
+    *,
+    out: Path,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    seeds: Sequence[int] = (0, 1, 2),
+    workers: int = 1,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Fit and evaluate every method with every seed; write `OUT/compare.json` and `OUT/compare.txt`.
+
+    Runs the discriminator first when dwsl is asked for and the dataset has no weights sidecar.
+
+    Args:
+        train_root: dataset folder to learn from.
+        test_root: dataset folder with gold to measure on.
+        recipe: the training recipe, its weighting being what `dwsl` uses.
+        out: folder of the comparison.
+        methods: names from `METHODS`.
+        seeds: one run each.
+        workers: processes that train cells side by side; the numbers do not depend on it.
+        tell: called with a line of progress now and then.
+
+    Returns:
+        What compare.json holds: dataset, test, budget, and one row a run.
+
+    Raises:
+        ValueError: a method is unknown, dwsl is asked of a recipe without it, or what `fit` raises.
+    """
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(unknown("method", method, list(METHODS)))
+    if "dwsl" in methods and recipe.weight.method != "dwsl":
+        raise ValueError(
+            f"recipe {recipe.name!r} weighs by {recipe.weight.method!r}; to compare dwsl set weight.method=dwsl"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    say = tell or (lambda line: None)
+    if "dwsl" in methods and not sidecar_path(train_root, "weights").exists():
+        say("discriminator: scoring every label out of sample")
+        discriminate(train_root, recipe, out=out / "discriminator", workers=workers)
+    jobs = [(method, seed) for seed in seeds for method in methods]
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    if workers == 1:
+        for method, seed in jobs:
+            rows[method, seed] = run_cell(train_root, test_root, recipe, method, seed, out)
+            say(_progress(rows[method, seed], len(rows), len(jobs)))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            pending = {
+                pool.submit(run_cell, train_root, test_root, recipe, method, seed, out): (
+                    method,
+                    seed,
+                )
+                for method, seed in jobs
+            }
+            for future in as_completed(pending):
+                rows[pending[future]] = future.result()
+                say(_progress(future.result(), len(rows), len(jobs)))
+    result: dict[str, Any] = {
+        "dataset": dataset_name(train_root),
+        "test": dataset_name(test_root),
+        "budget": {
+            "steps": recipe.optim.steps,
+            "batch": recipe.data.batch,
+            "size_hw": list(recipe.data.size_hw),
+            "recipe": recipe.name,
+        },
+        "rows": [rows[method, seed] for method in methods for seed in seeds],
+    }
+    text = json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_atomic(out / "compare.json", text.encode() + b"\n")
+    write_atomic(out / "compare.txt", table_text(result).encode())
+    return result
+
+
+def run_cell(
+    train_root: Path, test_root: Path, recipe: TrainRecipe, method: str, seed: int, out: Path
+) -> dict[str, Any]:
+    """Fit and evaluate one method with one seed, or find it done; a row of the table."""
+    changes = METHODS[method]
+    oracle = bool(changes.get("oracle", False))
+    run = fit(
+        train_root,
+        with_changes(recipe, changes),
+        out=out / f"{method}-{seed}",
+        seed=seed,
+        name=method,
+        oracle=oracle,
+    )
+    stored = run / "results" / f"{dataset_name(test_root)}.json"
+    summary = json.loads(stored.read_bytes()) if stored.exists() else evaluate(run, test_root)
+    return {"method": method, "seed": seed, "oracle": oracle, **summary["overall"]}
+
+
+def with_changes(recipe: TrainRecipe, changes: Mapping[str, Any]) -> TrainRecipe:
+    """The recipe as one method has it."""
+    raw = recipe.model_dump()
+    raw["weight"] = {**raw["weight"], **changes.get("weight", {})}
+    if "gold_share" in changes:
+        raw["data"]["gold_share"] = changes["gold_share"]
+    return TrainRecipe.model_validate(raw)
+
+
+def table_text(result: Mapping[str, Any]) -> str:
+    """The comparison as plain text: mean ± standard deviation over seeds, one line a method."""
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for row in result["rows"]:
+        grouped.setdefault(row["method"], []).append(row)
+    budget = result["budget"]
+    height, width = budget["size_hw"]
+    lines = [
+        f"{result['dataset']} -> {result['test']}: {budget['steps']} steps of {budget['batch']} at {height}x{width}",
+        f"{'method':<24}{'seeds':>6}" + "".join(f"{metric:>15}" for metric in SHOWN),
+    ]
+    for method, rows in grouped.items():
+        title = method + (" (oracle)" if rows[0]["oracle"] else "")
+        cells = "".join(f"{_cell([row[metric] for row in rows]):>15}" for metric in SHOWN)
+        lines.append(f"{title:<24}{len(rows):>6}{cells}")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    if not known:
+        return "-"
+    return f"{fmean(known):.3f}" + (f" ± {stdev(known):.3f}" if len(known) > 1 else "")
+
+
+def _progress(row: Mapping[str, Any], done: int, total: int) -> str:
+    return f"[{done}/{total}] {row['method']} seed {row['seed']}: gIoU {row['giou']:.3f}"
