@@ -41,7 +41,7 @@ class ShardWriter:
         self._sha = hashlib.sha256()
         self._size = 0
         self._offsets: dict[str, int] = {}
-        self._file = open(self._tmp, "xb")  # noqa: SIM115 - closed by close() or abort()
+        self._file = open(self._tmp, "xb", buffering=_BUFFER)  # noqa: SIM115 - closed by close() or abort()
         self.stat: ShardStat | None = None
 
     def write(self, key: str, members: Iterable[tuple[str, bytes]]) -> None:
@@ -206,8 +206,14 @@ def _samples(path: Path, view: memoryview) -> Iterator[tuple[str, Members]]:
         yield key, members
 
 
-_TAIL = b"0000644\x000000000\x000000000\x00"
-_USTAR = b"ustar\x0000"
+_OWNER = b"0000644\x000000000\x000000000\x00"  # mode, uid, gid
+_MTIME = b"\x0000000000000\x00"  # the end of the size field, and time 0
+_KIND = b"0".ljust(101, b"\x00") + b"ustar\x0000".ljust(BLOCK - 257, b"\x00")  # a regular file
+_REST_SUM = (
+    sum(_OWNER) + sum(_MTIME) + sum(_KIND) + 8 * 0x20
+)  # the checksum counts itself as spaces
+_BUFFER = 4 << 20
+"""Bytes per write call: the kernel takes few large writes at half the CPU of one per sample."""
 _PADDING = [bytes(-size % BLOCK) for size in range(BLOCK)]
 
 
@@ -219,16 +225,9 @@ def _header(name: str, size: int) -> bytes:
         raise ValueError(
             f"member {name!r} of {size} bytes does not fit a ustar header (100 bytes of name, 8 GiB)"
         )
-    block = bytearray(BLOCK)
-    block[: len(raw)] = raw
-    block[100:124] = _TAIL
-    block[124:136] = b"%011o\x00" % size
-    block[136:148] = b"00000000000\x00"  # mtime 0
-    block[148:156] = b"        "
-    block[156] = 0x30  # regular file
-    block[257:265] = _USTAR
-    block[148:156] = b"%06o\x00 " % sum(block)
-    return bytes(block)
+    digits = b"%011o" % size
+    checksum = b"%06o\x00 " % (_REST_SUM + sum(raw) + sum(digits))
+    return b"".join((raw.ljust(100, b"\x00"), _OWNER, digits, _MTIME, checksum, _KIND))
 
 
 def _parse_header(path: Path, position: int, header: bytes) -> tuple[str, int]:

@@ -168,9 +168,9 @@ except OSError as error:
 """
 
 
-@pytest.mark.parametrize("amount", ["100", "3000", "100000", "atomic"])
+@pytest.mark.parametrize("amount", ["100", "9000", "5000000", "atomic"])
 def test_a_disk_that_takes_no_more_leaves_no_file(tmp_path, amount):
-    # 100 bytes fit; at 3,000 the disk is found full on closing, at 100,000 while writing
+    # 100 bytes fit; at 9,000 the disk is found full on closing, at 5,000,000 while writing
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "s.tar"), amount]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == ("" if amount == "100" else "27\n")
