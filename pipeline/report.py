@@ -15,10 +15,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline import report_sections as sections
 from pipeline.manifest import MANIFEST, read_manifest
+from pipeline.records import Sample
 from pipeline.report_facts import Facts, fetch, gather
 from pipeline.report_funnel import funnel
 from pipeline.report_gallery import Card, choose, prediction_card, sample_card
-from pipeline.report_runs import METRICS, Run, read_comparison, read_predictions, read_run
+from pipeline.report_runs import (
+    METRICS,
+    Result,
+    Run,
+    read_comparison,
+    read_predictions,
+    read_run,
+    runs_beside,
+)
 from pipeline.shards import write_atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,15 +36,22 @@ FAILURE_RUNS = 4
 
 
 def write_report(
-    root: Path, out: Path | None = None, runs: Sequence[Path] = (), compare: Path | None = None
+    root: Path,
+    out: Path | None = None,
+    runs: Sequence[Path] = (),
+    compare: Path | None = None,
+    tests: Sequence[Path] = (),
 ) -> Path:
     """Write the report of the dataset folder `root` to `out` (default: `root/report.html`) and return its path.
 
     Args:
         root: a finished dataset folder.
         out: the HTML file; replaced when it exists.
-        runs: folders of training runs, with run.json, log.jsonl and results/.
+        runs: folders of training runs, with run.json, log.jsonl and results/; when there are none, those beside
+            `compare`.
         compare: a compare.json.
+        tests: dataset folders that the runs were evaluated on, for the photographs of the failures; besides these,
+            `root` and the folders beside it are tried.
 
     Raises:
         ValueError: the dataset is unfinished or damaged, or a file of a run is damaged; names it.
@@ -43,9 +59,11 @@ def write_report(
     """
     manifest = read_manifest(root)
     facts = gather(root)
-    read = [read_run(folder) for folder in runs]
     comparison = read_comparison(compare) if compare else None
-    failures, unseen = _failures(root, read)
+    read = [read_run(folder) for folder in runs]
+    if compare and comparison and not read:
+        read = runs_beside(compare, comparison)
+    failures, unseen = _failures(root, read, tests)
     page = _environment().get_template("report.html.j2").render(
         manifest=manifest,
         recipe=yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True),
@@ -99,35 +117,49 @@ def _gallery(root: Path, facts: Facts) -> list[Card]:
     return [sample_card(found[choice.id], choice.why) for choice in choices]
 
 
-def _failures(root: Path, runs: Sequence[Run]) -> tuple[list[Card], list[str]]:
+def _failures(
+    root: Path, runs: Sequence[Run], tests: Sequence[Path]
+) -> tuple[list[Card], list[str]]:
     """Cards of the worst predictions, of one run per method; and the runs whose photographs were not found."""
     cards: list[Card] = []
     unseen: list[str] = []
-    first_of = {
-        run.method: run for run in reversed(runs) if any(r.predictions for r in run.results)
-    }
-    for run in [run for run in runs if first_of.get(run.method) is run][:FAILURE_RUNS]:
+    of_method: dict[str, Run] = {}
+    for run in runs:
+        if any(result.predictions for result in run.results):
+            of_method.setdefault(run.method, run)
+    for run in list(of_method.values())[:FAILURE_RUNS]:
         result = next(r for r in run.results if r.predictions)
         assert result.predictions is not None
         worst = read_predictions(result.predictions, FAILURES_PER_RUN)
-        folder = next(
-            (
-                place
-                for place in (Path(result.dataset), run.folder / result.dataset, root)
-                if (place / MANIFEST).exists() and fetch(place, [worst[0][0]] if worst else [])
-            ),
-            None,
-        )
-        if folder is None:
+        found = _photographs([sample_id for sample_id, _, _ in worst], root, result, tests)
+        if found is None:
             unseen.append(f"{run.name} on {result.name}")
             continue
-        found = fetch(folder, [sample_id for sample_id, _, _ in worst])
         cards += [
             prediction_card(found[sample_id], mask, value, run.name)
             for sample_id, value, mask in worst
-            if sample_id in found
         ]
     return cards, unseen
+
+
+def _photographs(
+    ids: Sequence[str], root: Path, result: Result, tests: Sequence[Path]
+) -> dict[str, Sample] | None:
+    """The samples `ids` from a folder of `tests`, or from `root` or beside it where the dataset's name is right."""
+    beside = sorted(path.parent for path in root.resolve().parent.glob(f"*/{MANIFEST}"))
+    for folder in (*tests, *(near for near in (root, *beside) if _name(near) == result.dataset)):
+        found = fetch(folder, ids)
+        if len(found) == len(set(ids)):
+            return found
+    return None
+
+
+def _name(folder: Path) -> str:
+    """The name of a dataset; empty for a neighbour that is none of ours."""
+    try:
+        return read_manifest(folder).name
+    except ValueError:
+        return ""
 
 
 def _num(value: float | int | None, digits: int = 3) -> str:

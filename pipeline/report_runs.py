@@ -55,6 +55,12 @@ class Run:
     def name(self) -> str:
         return f"{self.method} · seed {self.seed}" if self.seed else self.method
 
+    @property
+    def steps(self) -> int | None:
+        """Steps of the run: as run.json says, or its recipe."""
+        recipe = self.settings.get("recipe") or {}
+        return self.settings.get("steps") or (recipe.get("optim") or {}).get("steps")
+
     def curve(self, key: str) -> list[tuple[float, float]]:
         """(step, value) wherever the log has a number under `key`."""
         return [
@@ -111,6 +117,14 @@ def read_run(folder: Path) -> Run:
         log=read_lines(folder / "log.jsonl"),
         results=[_result(path) for path in sorted((folder / "results").glob("*.json"))],
     )
+
+
+def runs_beside(compare: Path, comparison: Comparison) -> list[Run]:
+    """The runs whose folders lie beside a compare.json, in the order of its table."""
+    order = [method.name for method in comparison.methods]
+    runs = [read_run(path.parent) for path in sorted(compare.parent.glob("*/run.json"))]
+    listed = [run for run in runs if run.method in order]
+    return sorted(listed, key=lambda run: (order.index(run.method), run.seed.zfill(9)))
 
 
 def read_predictions(path: Path, worst: int) -> list[tuple[str, float, BoolMask]]:

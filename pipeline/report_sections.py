@@ -134,24 +134,28 @@ def discriminator(root: Path) -> Section | None:
         "p_plot": None,
         "weight_plot": None,
     }
-    if stored and stored.get("roc"):
+    if stored and (stored.get("roc") or {}).get("fpr"):
         points = tuple(zip(stored["roc"]["fpr"], stored["roc"]["tpr"], strict=True))
         section["roc"] = line_plot(
-            [Series(label="gold against machine", points=points, tone=1)],
-            title="ROC: human masks against machine labels",
-            x_label="machine labels taken for human",
-            y_label="human masks found",
+            [Series(label="p_clean", points=points, tone=1)],
+            title="ROC: right against wrong machine labels, by audit gold",
+            x_label="wrong labels taken for right",
+            y_label="right labels found",
             x_range=(0, 1),
             y_range=(0, 1),
             diagonal=True,
         )
     if stored and stored.get("reliability"):
-        bins = [(b["lo"], b["hi"], b["good_share"] or 0.0, b["n"]) for b in stored["reliability"]]
+        bins = [
+            (b["lo"], b["hi"], b["good_share"], b["n"])
+            for b in stored["reliability"]
+            if b["good_share"] is not None
+        ]
         section["reliability"] = share_bars(
             bins,
-            title="Reliability of p_clean",
+            title="Share of right machine labels by p_clean",
             x_label="p_clean (number of labels above each bar)",
-            y_label="share of good labels",
+            y_label="share right",
         )
     if weights is not None:
         clean, weight = weights
@@ -190,7 +194,7 @@ def training(runs: Sequence[Run]) -> Section | None:
         "rows": [
             {
                 "name": run.name,
-                "steps": run.settings.get("steps"),
+                "steps": run.steps,
                 "dataset": Path(str(run.settings.get("dataset", ""))).name,
                 "last": _last(run, "loss"),
                 "speed": _last(run, "samples_per_s"),

@@ -98,12 +98,12 @@ def write_discriminator(root: Path, ids: list[str]) -> None:
 
 
 def write_run(
-    folder: Path, *, method: str, seed: int, dataset: Path, samples: list[Sample], giou: float
+    folder: Path, *, method: str, seed: int, dataset: str, samples: list[Sample], giou: float
 ) -> Path:
     """A run folder: run.json, a noisy falling log, and one result with predictions shifted more and more."""
     (folder / "results").mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    run = {"method": method, "seed": seed, "steps": 500, "dataset": str(dataset)}
+    run = {"method": method, "seed": seed, "recipe": {"optim": {"steps": 500}}, "dataset": dataset}
     (folder / "run.json").write_text(json.dumps(run))
     lines = [
         {
@@ -135,7 +135,7 @@ def write_run(
         "n_acc": None, "t_acc": 1.0,
     }  # fmt: skip
     result = {
-        "dataset": str(dataset), "samples": len(samples), "overall": part,
+        "dataset": dataset, "samples": len(samples), "overall": part,
         "by_style": {"phrase": part, "all": {**part, "giou": giou - 0.05}}, "by_source": {"drawn": part},
         "worst": [{"id": row["sample_id"], "iou": row["iou"]} for row in rows[-3:]],
     }  # fmt: skip
@@ -151,8 +151,8 @@ def write_comparison(path: Path, table: dict[str, list[float]]) -> Path:
         for seed, value in enumerate(values)
     ]
     stored = {
-        "dataset": "/data/drawn",
-        "test": "/data/drawn-test",
+        "dataset": "drawn",
+        "test": "drawn-test",
         "budget": {"steps": 500, "batch": 24},
         "rows": rows,
     }

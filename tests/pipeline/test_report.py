@@ -79,7 +79,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
             tmp_path / f"{method}-{seed}",
             method=method,
             seed=seed,
-            dataset=root,
+            dataset="tiny",
             samples=samples[:9],
             giou=0.4,
         )
@@ -149,7 +149,7 @@ def test_labels_quality_and_discriminator_say_their_numbers(whole: Page):
     assert "every style 26" in whole.sections["labels"]
     assert "AUC over 26" in whole.sections["quality"]
     text = whole.sections["discriminator"]
-    for number in ("pu · 5", "0.812", "0.774", "leakage) –", "weight zero 9 of 26"):
+    for number in ("pu · 5", "0.812", "0.774", "none) –", "weight zero 9 of 26"):
         assert number in text
 
 
@@ -208,7 +208,7 @@ def test_hostile_text_stays_text(tmp_path: Path):
     write_dataset(
         root, [bad], rejects=[Reject(sample_id=evil, stage="keep", reason="a", detail=evil)]
     )
-    run = write_run(tmp_path / "r", method=evil, seed=0, dataset=root, samples=[bad], giou=0.1)
+    run = write_run(tmp_path / "r", method=evil, seed=0, dataset="tiny", samples=[bad], giou=0.1)
     compare = write_comparison(tmp_path / "c.json", {evil: [0.1]})
     path = write_report(root, runs=[run], compare=compare)
     page = Page(path)
@@ -284,9 +284,50 @@ def test_photographs_of_a_test_set_that_moved_are_said_to_be_missing(tmp_path: P
         tmp_path / "run",
         method="dwsl",
         seed=3,
-        dataset=Path("gone"),
+        dataset="gone",
         samples=[drawn_sample(7)],
         giou=0.2,
     )
     text = Page(write_report(tmp_path / "train", runs=[run])).sections["failures"]
     assert "The photographs of dwsl · seed 3 on test were not found" in text
+
+
+def test_failures_are_shown_from_a_named_test_set_or_one_of_that_name_beside_the_dataset(
+    tmp_path: Path,
+):
+    held_out = [drawn_sample(7), drawn_sample(8)]
+    write_dataset(tmp_path / "train", [drawn_sample(0)])
+    write_dataset(tmp_path / "test", held_out)
+    beside = write_run(
+        tmp_path / "a", method="dwsl", seed=0, dataset="tiny", samples=held_out, giou=0.2
+    )
+    renamed = write_run(
+        tmp_path / "b", method="dwsl", seed=0, dataset="other", samples=held_out, giou=0.2
+    )
+    root = tmp_path / "train"
+    assert "number 8" in Page(write_report(root, runs=[beside])).sections["failures"]
+    assert "not found" in Page(write_report(root, runs=[renamed])).sections["failures"]
+    given = Page(write_report(root, runs=[renamed], tests=[tmp_path / "test"]))
+    assert "number 8" in given.sections["failures"]
+
+
+def test_a_comparison_brings_the_runs_beside_it_in_the_order_of_its_table(tmp_path: Path):
+    samples = [drawn_sample(n) for n in range(3)]
+    write_dataset(tmp_path / "train", samples)
+    for method, seed in (("dwsl", 0), ("uniform", 10), ("uniform", 2), ("stranger", 0)):
+        write_run(
+            tmp_path / "cmp" / f"{method}-{seed}",
+            method=method,
+            seed=seed,
+            dataset="tiny",
+            samples=samples,
+            giou=0.2,
+        )
+    compare = write_comparison(
+        tmp_path / "cmp" / "compare.json", {"uniform": [0.4, 0.4], "dwsl": [0.5]}
+    )
+    text = Page(write_report(tmp_path / "train", compare=compare)).sections["training"]
+    places = [text.index(name) for name in ("uniform · seed 2", "uniform · seed 10", "dwsl")]
+    assert places == sorted(places)
+    assert "stranger" not in text
+    assert "uniform · seed 2 500" in text
