@@ -1,5 +1,7 @@
 """The discriminator sees the mask, and what it learns stays apart from what the generator learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,9 +52,13 @@ def test_the_verdict_changes_with_the_mask_and_is_not_constant():
 def test_the_verdict_sees_a_mask_even_where_it_does_not_touch_the_overlap_numbers():
     model, _ = models()
     b = batch()
-    guess = torch.zeros_like(b.mask)  # a guess that is 0.5 everywhere: moving the mask keeps all overlap numbers
+    guess = torch.zeros_like(
+        b.mask
+    )  # a guess that is 0.5 everywhere: moving the mask keeps all overlap numbers
     moved = b.mask.roll(8, 3)
-    assert torch.equal(overlap_facts(b.mask, guess.sigmoid()), overlap_facts(moved, guess.sigmoid()))
+    assert torch.equal(
+        overlap_facts(b.mask, guess.sigmoid()), overlap_facts(moved, guess.sigmoid())
+    )
     difference = model(b.image, b.tokens, b.mask, guess) - model(b.image, b.tokens, moved, guess)
     assert bool((difference.abs() > 1e-5).all())
 
@@ -79,7 +85,7 @@ def test_stage_two_gives_no_gradient_to_the_discriminator():
 def test_stage_two_is_the_plain_mean_for_a_constant_belief_of_machine_labels():
     _, generator = models()
     b = batch()
-    machine = Batch(**{**{n: getattr(b, n) for n in b.__slots__}, "is_gold": torch.zeros(4, dtype=torch.bool)})  # fmt: skip
+    machine = replace(b, is_gold=torch.zeros(4, dtype=torch.bool))
     weighted = Segmentation(loss=LossConfig(), weigher=Dwsl(f="affine"))(generator, machine)
     plain = Segmentation(loss=LossConfig(), weigher=Uniform())(generator, machine)
     assert torch.equal(weighted.loss, plain.loss)

@@ -14,9 +14,7 @@ METHODS = get_args(WeightConfig.model_fields["method"].annotation)
 
 
 def context(p: list[float], gold: list[bool]) -> Context:
-    return Context(
-        p_clean=torch.tensor(p), weight=torch.tensor(p) * 2, is_gold=torch.tensor(gold)
-    )
+    return Context(p_clean=torch.tensor(p), weight=torch.tensor(p) * 2, is_gold=torch.tensor(gold))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,0 +1,94 @@
+"""Scores out of sample, and what stands beside the shards afterwards."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.sidecar import WEIGHTS, read_sidecar
+from tests.trainer.conftest import make_samples, write_dataset
+from trainer.config import TrainRecipe
+from trainer.data import load_table, take
+from trainer.discriminate import deal_folds, discriminate, measure_scores
+
+
+def test_no_image_is_in_two_folds_and_every_fold_leaves_gold_to_learn_from(squares: Path):
+    table = load_table(squares, size_hw=(16, 24))
+    fold_of = deal_folds(table, folds=3, seed=0)
+    for fold in range(3):
+        inside = {table.shas[i] for i in np.flatnonzero(fold_of == fold)}
+        outside = {table.shas[i] for i in np.flatnonzero(fold_of != fold)}
+        assert inside
+        assert not inside & outside
+        assert bool(table.is_gold[np.flatnonzero(fold_of != fold)].any())
+    assert np.bincount(fold_of).tolist() == [16, 16, 16]
+    assert (deal_folds(table, folds=3, seed=1) != fold_of).any()
+
+
+def test_folds_follow_images_and_not_the_order_of_samples(squares: Path):
+    table = load_table(squares, size_hw=(16, 24))
+    order = np.random.default_rng(0).permutation(48)
+    shuffled = deal_folds(take(table, order.tolist()), folds=3, seed=0)
+    assert (shuffled == deal_folds(table, folds=3, seed=0)[order]).all()
+
+
+def test_too_little_gold_is_refused_with_what_to_do(tmp_path: Path):
+    samples = make_samples(4, gold_every=100, spoil=0.5, seed=5)
+    table = load_table(write_dataset(tmp_path / "d", samples, name="d"), size_hw=(16, 24))
+    with pytest.raises(ValueError, match="at least two gold images"):
+        deal_folds(table, folds=2, seed=0)
+
+
+def test_the_sidecar_scores_every_sample_and_its_weights_have_mean_one(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    facts = discriminate(squares, recipe, out=tmp_path / "folds", name="first")
+    table = read_sidecar(squares, "first")
+    assert table.schema.equals(WEIGHTS)
+    p, weight = table["p_clean"].to_numpy(), table["weight"].to_numpy()
+    machine = ~load_table(squares, size_hw=(16, 24)).is_gold.numpy()
+    assert len(table) == 48
+    assert ((p >= 0) & (p <= 1)).all()
+    assert (weight >= 0).all()
+    assert weight[machine].mean() == pytest.approx(1.0, abs=1e-5)
+    stored = json.loads((squares / "sidecars" / "discriminator.json").read_text())
+    assert stored == facts
+    assert set(facts) == {
+        "folds", "loss", "auc_gold_vs_machine", "auc_good_vs_bad", "roc", "reliability", "leakage_auc",
+    }  # fmt: skip
+    discriminate(squares, recipe, name="second")
+    assert read_sidecar(squares, "second").equals(table)
+
+
+def test_without_audit_gold_what_needs_it_is_null_or_empty(squares: Path):
+    table = load_table(squares, size_hw=(16, 24))
+    unknown = torch.where(table.is_gold, table.label_iou, torch.nan)
+    facts = measure_scores(replace(table, label_iou=unknown), np.linspace(0, 1, 48))
+    assert facts["auc_good_vs_bad"] is None
+    assert facts["roc"] == {"fpr": [], "tpr": []}
+    assert facts["reliability"] == []
+    assert facts["auc_gold_vs_machine"] is not None
+
+
+def test_the_measures_of_scores_that_are_right_by_construction(squares: Path):
+    table = load_table(squares, size_hw=(16, 24))
+    good = (table.label_iou >= 0.5).double().numpy()
+    facts = measure_scores(table, 0.1 + 0.8 * good)
+    assert facts["auc_good_vs_bad"] == 1.0
+    assert [b["good_share"] for b in facts["reliability"]] == [0.0, 1.0]
+    assert facts["roc"]["tpr"][-1] == 1.0
+
+
+@pytest.mark.slow
+def test_planted_wrong_labels_are_found_out_of_sample(tmp_path: Path, recipe: TrainRecipe):
+    samples = make_samples(60, gold_every=5, spoil=0.4, seed=3)
+    root = write_dataset(tmp_path / "d", samples, name="d")
+    raw = recipe.model_dump()
+    raw["data"]["batch"] = 16
+    raw["discriminate"]["optim"] |= {"steps": 150, "warmup": 10, "lr": 4e-3}
+    facts = discriminate(root, TrainRecipe.model_validate(raw))
+    assert facts["auc_good_vs_bad"] > 0.9
+    assert 0.2 < facts["leakage_auc"] < 0.8

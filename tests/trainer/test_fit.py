@@ -1,0 +1,108 @@
+"""A run: reproducible to the byte, resumable after a kill, and never mixed with another."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer.config import TrainRecipe
+from trainer.fit import fit
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from trainer.config import TrainRecipe
+from trainer.fit import fit
+root, recipe, out = sys.argv[1:]
+fit(Path(root), TrainRecipe.model_validate_json(Path(recipe).read_text()), out=Path(out))
+"""
+
+
+def with_steps(recipe: TrainRecipe, steps: int) -> TrainRecipe:
+    return recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"steps": steps})})
+
+
+def test_two_fits_with_one_seed_give_the_same_bytes_and_another_seed_others(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    runs = [fit(squares, recipe, out=tmp_path / str(i), seed=i // 2) for i in range(3)]
+    first, again, other = [(run / "model.safetensors").read_bytes() for run in runs]
+    assert first == again
+    assert first != other
+    assert (runs[0] / "model.json").read_bytes() == (runs[1] / "model.json").read_bytes()
+    assert (runs[0] / "run.json").read_bytes() == (runs[1] / "run.json").read_bytes()
+
+
+def test_a_stopped_run_continued_gives_the_bytes_of_a_whole_one(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    fit(squares, recipe, out=tmp_path / "whole")
+    fit(squares, recipe, out=tmp_path / "parts", stop_at=3)
+    assert not (tmp_path / "parts" / "model.json").exists()
+    fit(squares, recipe, out=tmp_path / "parts")
+    for name in ("model.safetensors", "model.json", "run.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_finished_run_is_found_and_left_alone(squares: Path, recipe: TrainRecipe, tmp_path: Path):
+    run = fit(squares, recipe, out=tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    fit(squares, recipe, out=run)
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_of_another_run_is_refused(squares: Path, recipe: TrainRecipe, tmp_path: Path):
+    fit(squares, recipe, out=tmp_path / "run", stop_at=1)
+    with pytest.raises(ValueError, match=r"another run \(seed: 0\)"):
+        fit(squares, recipe, out=tmp_path / "run", seed=1)
+
+
+def test_a_weighting_that_needs_scores_says_how_to_get_them(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    weight = recipe.weight.model_copy(update={"method": "dwsl"})
+    with pytest.raises(ValueError, match="run `maskmix discriminate"):
+        fit(squares, recipe.model_copy(update={"weight": weight}), out=tmp_path, sidecar="none")
+
+
+def test_the_log_has_the_numbers_that_a_report_draws(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    run = fit(squares, recipe, out=tmp_path / "run", name="mine")
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert set(lines[0]) == {
+        "step", "loss", "bce", "dice", "weight_mean", "grad_norm", "lr", "bad_steps", "samples_per_s",
+    }  # fmt: skip
+    facts = json.loads((run / "run.json").read_text())
+    assert (facts["method"], facts["seed"], facts["oracle"]) == ("mine", 0, False)
+    assert (facts["samples"], facts["gold"]) == (48, 12)
+
+
+@pytest.mark.slow
+def test_a_killed_process_run_again_gives_the_bytes_of_an_undisturbed_one(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    recipe = with_steps(recipe, 60)
+    file = tmp_path / "recipe.json"
+    file.write_text(recipe.model_dump_json())
+    command = [sys.executable, "-c", PROGRAM, str(squares), str(file), str(tmp_path / "killed")]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed" / "checkpoints").glob("*.json")):
+        assert process.poll() is None, "finished before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model.json").exists()
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=120)
+    whole = [*command[:-1], str(tmp_path / "whole")]
+    subprocess.run(whole, cwd=Path(__file__).parents[2], check=True, timeout=120)
+    for name in ("model.safetensors", "model.json", "run.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
