@@ -58,12 +58,16 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What the first look at an image says. `orientation` is EXIF 1-8, or 0 when its EXIF cannot be read."""
+    """What the first look at an image says. `orientation` is EXIF 1-8, or 0 when its EXIF cannot be read.
+
+    `has_exif` says that there may be some EXIF, well-formed or not.
+    """
 
     format: str
     mode: str
     size_hw: tuple[int, int]
     orientation: int
+    has_exif: bool
     png: PngHeader | None
     animated: bool
     transparent: bool
@@ -81,6 +85,8 @@ def admit(data: bytes, image_format: ImageFormat, *, max_pixels: int = MAX_PIXEL
     header = probe(data, max_pixels=max_pixels)
     causes = _causes(header, image_format)
     pixels = _pixels(data, header)
+    if header.has_exif and not causes and not _stands_for_all(data):
+        causes = ["exif-unreadable"]
     stored = data
     if causes:
         pixels = np.ascontiguousarray(upright(pixels, header.orientation))
@@ -111,7 +117,8 @@ def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
             format=name,
             mode=image.mode,
             size_hw=(height, width),
-            orientation=_orientation(image) if png is None or png.says_orientation else 1,
+            orientation=1 if png and not png.says_orientation else _orientation(image),
+            has_exif=png.says_orientation if png else "exif" in image.info,
             png=png,
             animated=png.animated if png else name != "jpg" and getattr(image, "n_frames", 1) > 1,
             transparent=png.transparent if png else image.has_transparency_data,
@@ -237,6 +244,13 @@ def _pixels(data: bytes, header: Header) -> RGB:
             "image-corrupt", f"header says {header.size_hw} (h, w), pixels are {pixels.shape[:2]}"
         )
     return pixels
+
+
+def _stands_for_all(data: bytes) -> bool:
+    """Whether OpenCV, which may turn by EXIF that Pillow gives up on, reads the image as it stands too."""
+    turned = _imdecode(data, cv2.IMREAD_COLOR)
+    still = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return turned is not None and np.array_equal(turned, still)
 
 
 def _load(data: bytes) -> Image.Image:

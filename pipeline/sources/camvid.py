@@ -126,7 +126,8 @@ class CamVid:
         )
         if noise is None:
             return sample
-        mask = spoil(kind, truth, self._others(classes, item), generator)
+        others = self._others(classes, item) if kind == "wrong-class" else []
+        mask = spoil(kind, truth, others, generator)
         candidate = Candidate(
             mask=encode_mask(mask),
             phrase=0,

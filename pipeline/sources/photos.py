@@ -92,7 +92,7 @@ PHOTOS: tuple[Photo, ...] = (
     ),
     skimage(
         "coins.png", FREE, "https://www.brooklynmuseum.org/opencollection/archives/image/51611",
-        Target("coins", "all", ("all the coins", "every coin on the dark cloth")),
+        Target("coins", "all", ("all the coins", "every coin on the dark background")),
         Target("top-right", "phrase", (
             "the coin in the top right corner", "the last coin of the top row")),
     ),

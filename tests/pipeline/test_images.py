@@ -134,6 +134,20 @@ def test_unreadable_exif_is_dropped_and_nonsense_orientations_mean_upright():
     assert admit(jpeg(exif=exif), "jpg").transcoded == ""
 
 
+def test_exif_that_only_some_decoders_can_read_is_dropped():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = jpeg(exif=exif)
+    broken = data.replace(
+        b"Exif\x00\x00MM\x00", b"Exif\x00\x00M\xde\x00"
+    )  # Pillow: no EXIF, OpenCV: turned
+    assert broken != data
+    got = admit(broken, "jpg")
+    assert got.transcoded == "exif-unreadable,jpeg95"
+    assert got.size_hw == (HEIGHT, WIDTH)
+    assert close(decode(got.image), picture())
+
+
 def test_cmyk_becomes_rgb_and_says_so():
     got = admit(saved(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95), "jpg")
     assert got.transcoded == "cmyk,jpeg95"

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.camvid_words import CLASSES, HALF, WHOLE
+from pipeline.config import load_recipe
 from pipeline.label_noise import SHARES, TOTAL
 from pipeline.records import Reject, Sample
 from pipeline.sources import camvid
+from pipeline.work import Job, Unit, make_line, resolve, walk
 from tests.pipeline.sources.files_for_tests import SIZE, load_all, reasons, save_image, the_sample
 
 SKY, ROAD, CAR, UNLABELLED = (CLASSES.index(n) for n in ("sky", "road", "car", "unlabelled"))
@@ -136,6 +138,15 @@ def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path):
             camvid.make(camvid.Config(path=path))
 
 
+def test_the_shipped_recipe_makes_labels_from_the_candidates_alone(tmp_path: Path):
+    assert len(source(tmp_path)) == 5
+    recipe = resolve(load_recipe("camvid", [f"source.path={tmp_path}"]))
+    line = make_line(Job(recipe=recipe, root=tmp_path, base=tmp_path))
+    assert [stage.name for stage in line.stages] == ["fuse", "score", "keep"]
+    finished, rejects = walk(line, Unit(index=0, start=0, stop=5))
+    assert (len(finished), rejects) == (5, [])
+
+
 def test_templates_name_known_classes_and_keep_their_side():
     assert set(HALF) < set(WHOLE) == set(CLASSES) - {"unlabelled"}
     assert all(
@@ -158,12 +169,11 @@ def test_the_real_validation_scenes_all_load(shared_data: Path):
 @pytest.mark.slow
 def test_the_real_training_scenes_have_the_noise_and_gold_that_were_asked_for(shared_data: Path):
     got = camvid.make(camvid.Config(path=shared_data / "camvid" / "train"))
-    samples = [item for item in load_all(got) if isinstance(item, Sample)]
-    assert len(samples) == len(got)
+    samples = [the_sample(got, index) for index in range(0, len(got), 3)]
     counts = Counter(dict(sample.extra)["noise"] for sample in samples)
-    assert counts["none"] / len(samples) == pytest.approx(1 - TOTAL, abs=0.02)
+    assert counts["none"] / len(samples) == pytest.approx(1 - TOTAL, abs=0.03)
     for name, share in SHARES:
-        assert counts[name] / len(samples) == pytest.approx(share, abs=0.02)
+        assert counts[name] / len(samples) == pytest.approx(share, abs=0.03)
     roles = {sample.source.key: sample.gold_role for sample in samples}
     assert len(roles) == 367
     assert Counter(roles.values())["train"] / 367 == pytest.approx(0.11, abs=0.04)
