@@ -30,23 +30,23 @@ class Config(Strict):
     """Options of `source: {kind: tabletop}`."""
 
     kind: Literal["tabletop"] = "tabletop"
-    seed: int = Field(0, ge=0)
-    count: int = Field(600, ge=1)
+    seed: int = Field(default=0, ge=0)
+    count: int = Field(default=600, ge=1)
     """Number of samples."""
-    start: int = Field(0, ge=0)
+    start: int = Field(default=0, ge=0)
     """Number of the first scene; a held-out set starts beyond the last scene of the training set."""
     size_hw: tuple[int, int] = (360, 480)
     """Height and width of the pictures, pixels; 48 to 2048 each."""
-    samples_per_scene: int = Field(2, ge=1, le=8)
-    gold_fraction: float = Field(0.12, ge=0, le=1)
+    samples_per_scene: int = Field(default=2, ge=1, le=8)
+    gold_fraction: float = Field(default=0.12, ge=0, le=1)
     """Share of scenes whose gold is for training; the gold of all others is for auditing."""
-    no_target_fraction: float = Field(0.08, ge=0, le=1)
+    no_target_fraction: float = Field(default=0.08, ge=0, le=1)
     """Share of instructions that ask for something that is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawn:
-    """A scene drawn and asked about; `reason` says why there are no questions, if there are none."""
+    """A scene drawn and asked about."""
 
     number: int
     image: bytes
@@ -71,17 +71,22 @@ class Tabletop:
         """The sample at `index` in 0..len-1, the same bytes in every process."""
         turn, which = divmod(index, self.config.samples_per_scene)
         number = self.config.start + turn
-        if self._last is None or self._last.number != number:
-            self._last = draw(self.config, number=number, image_format=self.image_format)
+        drawn = self.scene(number)
         sample_id = f"tabletop-{number:06d}-{which}"
-        if len(self._last.questions) <= which:
+        if len(drawn.questions) <= which:
             return Reject(
                 sample_id=sample_id,
                 stage="source",
                 reason="scene-without-question",
                 detail=f"{ATTEMPTS} scenes drawn for number {number}; none allows enough questions",
             )
-        return _sample(self.config, self._last, which=which, sample_id=sample_id)
+        return _sample(self.config, drawn, which=which, sample_id=sample_id)
+
+    def scene(self, number: int) -> Drawn:
+        """Scene `number` with its questions, drawn unless it was the last one asked for."""
+        if self._last is None or self._last.number != number:
+            self._last = draw(self.config, number=number, image_format=self.image_format)
+        return self._last
 
 
 def make(config: Config, image_format: ImageFormat) -> Tabletop:
@@ -99,22 +104,26 @@ def make(config: Config, image_format: ImageFormat) -> Tabletop:
 
 def draw(config: Config, *, number: int, image_format: ImageFormat) -> Drawn:
     """Draw scene `number`: the first of its attempts that allows enough questions, else the last."""
-    assert ATTEMPTS > 0
-    height, width = config.size_hw
-    for attempt in range(ATTEMPTS):
-        scene = sample_scene(
-            np.random.default_rng([config.seed, number, attempt, 0]), aspect=width / height
-        )
-        picture = render(scene, size_hw=config.size_hw)
-        view = look(scene, picture.ids)
-        questions = ask(
-            view,
-            count=config.samples_per_scene,
-            no_target=config.no_target_fraction,
-            rng=np.random.default_rng([config.seed, number, attempt, 1]),
-        )
-        if len(questions) == config.samples_per_scene:
+    drawn = _attempt(config, number=number, attempt=0, image_format=image_format)
+    for attempt in range(1, ATTEMPTS):
+        if len(drawn.questions) == config.samples_per_scene:
             break
+        drawn = _attempt(config, number=number, attempt=attempt, image_format=image_format)
+    return drawn
+
+
+def _attempt(config: Config, *, number: int, attempt: int, image_format: ImageFormat) -> Drawn:
+    height, width = config.size_hw
+    seed = [config.seed, number, attempt]
+    scene = sample_scene(np.random.default_rng([*seed, 0]), aspect=width / height)
+    picture = render(scene, size_hw=config.size_hw)
+    view = look(scene, picture.ids)
+    questions = ask(
+        view,
+        count=config.samples_per_scene,
+        no_target=config.no_target_fraction,
+        rng=np.random.default_rng([*seed, 1]),
+    )
     return Drawn(
         number=number,
         image=_encode(picture, image_format),

@@ -1,4 +1,5 @@
 """The embedded world: robot-table scenes with exact masks, and instructions proven to have one meaning.
 
-shapes, arm -> graph, scene -> lens, surface, render -> sight; query (checker) <- language (grammar).
+solids, shapes, arm -> graph, scene -> lens, surface, outlook, light, render -> sight -> query (checker) <- language,
+quiz (grammar).
 """

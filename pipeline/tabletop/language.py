@@ -82,14 +82,13 @@ def paraphrases(query: Query, *, style: Style, rng: Rng, count: int) -> tuple[st
 
 def noun(kind: Kind, *, plural: bool = False, general: str = "object") -> str:
     """A kind in words without determiner: "red striped mug", "plain metal balls"; `general` names any object."""
-    if kind.family is None:
-        head = general + "s" * plural
-    else:
-        head = FAMILIES[kind.family].plural if plural else kind.family
+    one, many = general, general + "s"
+    if kind.family is not None:
+        one, many = kind.family, FAMILIES[kind.family].plural
     words = [kind.colour, kind.pattern, kind.finish]
     if kind.pattern == "plain":
         words = [kind.pattern, kind.colour, kind.finish]
-    return " ".join([*(word for word in words if word), head])
+    return " ".join([*(word for word in words if word), many if plural else one])
 
 
 def _sentence(query: Query, style: Style, rng: Rng) -> str:

@@ -42,7 +42,7 @@ def ask(view: View, *, count: int, no_target: float, rng: Rng) -> list[Question]
     questions: list[Question] = []
     for _ in range(count):
         style = _style(no_target, rng)
-        flavour = FLAVOURS[int(rng.choice(3, p=[0.28, 0.42, 0.3]))]
+        flavour = FLAVOURS[int(rng.choice(3, p=[0.2, 0.5, 0.3]))]
         question = _one(view, style, flavour, questions, rng)
         for spare in FLAVOURS:
             question = question or _one(view, "phrase", spare, questions, rng)
@@ -62,7 +62,7 @@ def _style(no_target: float, rng: Rng) -> Style:
 def _one(
     view: View, style: Style, flavour: Flavour, known: list[Question], rng: Rng
 ) -> Question | None:
-    """A proven question of a style; `flavour` is what tells the thing from its look-alikes, for styles that name one."""
+    """A proven question of a style; `flavour` tells one thing from its look-alikes (styles all and none ignore it)."""
     for _ in range(TRIES):
         if style == "all":
             query = _group(view, rng)

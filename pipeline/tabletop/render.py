@@ -2,8 +2,7 @@
 
 The ids are first hits of rays through pixel centres, so gold is exactly what the camera sees, occluded parts
 excluded; the colour starts from the same rays and adds four more only where an edge crosses a pixel. Embree runs
-single-threaded; random directions come from fixed low-discrepancy tables tiled over 4x4 pixels, and a box of the
-same 4x4 pixels, kept on one surface, removes their grain.
+single-threaded.
 """
 
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from pipeline.tabletop.graph import Scene
 from pipeline.tabletop.lens import Camera
-from pipeline.tabletop.light import Hits, Sampler, shade
-from pipeline.tabletop.surface import Material
+from pipeline.tabletop.light import shade
+from pipeline.tabletop.outlook import Array, Hits, inherit, outlook, smooth
+from pipeline.tabletop.surface import Material, vector
 
 SUBSAMPLES = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 """A rotated grid: x, y offsets from the pixel centre in pixels."""
@@ -71,7 +71,7 @@ def cast_alone(
 ) -> int:
     """How many of the image points (x = columns, y = rows, pixels) see triangles (f, 3, 3) that stand alone."""
     direction = camera.rays(columns, rows, size_hw=size_hw)
-    origin = np.ascontiguousarray(np.broadcast_to(np.float32(camera.eye), direction.shape))
+    origin = np.ascontiguousarray(np.broadcast_to(vector(camera.eye), direction.shape))
     missed = _caster(corners.astype(np.float32)).run(origin, direction, query="OCCLUDED")
     return int((missed == 0).sum())
 
@@ -85,32 +85,45 @@ def render(scene: Scene, *, size_hw: tuple[int, int]) -> Picture:
     mesh = build_mesh(scene)
     rows, columns = np.divmod(np.arange(height * width), width)
     hits = _hits(mesh, scene, columns + 0.5, rows + 0.5, size_hw=size_hw)
-    sampler = Sampler(tile=((rows % 4) * 4 + columns % 4).astype(np.int16), size_hw=size_hw)
-    colour = shade(hits, mesh=mesh, light=scene.light, sampler=sampler)
+    tile = ((rows % 4) * 4 + columns % 4).astype(np.int32)
+    seen = outlook(hits, mesh=mesh, light=scene.light, tile=tile)
+    lit, sky = smooth(hits, size_hw, *seen)
+    toned = _tone(
+        shade(hits, mesh=mesh, light=scene.light, lit=lit, open_sky=sky, tile=tile, size_hw=size_hw)
+    )
     edge = np.flatnonzero(_edges(hits, size_hw))
-    if len(edge):
-        total = colour[edge] * np.float32(0)
-        for k, (dx, dy) in enumerate(SUBSAMPLES):
-            sub = _hits(
-                mesh, scene, columns[edge] + 0.5 + dx, rows[edge] + 0.5 + dy, size_hw=size_hw
-            )
-            turn = ((sampler.tile[edge] + 4 * k) % 16).astype(np.int16)
-            total += _tone(
-                shade(sub, mesh=mesh, light=scene.light, sampler=Sampler(tile=turn, size_hw=None))
-            )
-        smooth = total / np.float32(len(SUBSAMPLES))
-    else:
-        smooth = np.zeros((0, 3), np.float32)
-    toned = _tone(colour)
-    toned[edge] = smooth
+    toned[edge] = _finer(scene, mesh, hits, (lit, sky), edge, size_hw)
     ids = np.where(hits.triangle >= 0, mesh.owner[hits.triangle], -1).astype(np.int16)
     return Picture(
         rgb=_develop(toned, size_hw, seed=scene.grain_seed), ids=ids.reshape(height, width)
     )
 
 
+def _finer(
+    scene: Scene,
+    mesh: Mesh,
+    hits: Hits,
+    fields: tuple[Array, Array],
+    edge: NDArray[np.int64],
+    size_hw: tuple[int, int],
+) -> Array:
+    """Display values (n, 3) of the pixels `edge`, each the mean over its sub-samples."""
+    rows, columns = np.divmod(np.tile(edge, len(SUBSAMPLES)), size_hw[1])
+    dx, dy = np.repeat(np.array(SUBSAMPLES), len(edge), axis=0).T
+    finer = _hits(mesh, scene, columns + 0.5 + dx, rows + 0.5 + dy, size_hw=size_hw)
+    turn = np.repeat(np.arange(len(SUBSAMPLES)) * 4, len(edge))
+    tile = (((rows % 4) * 4 + columns % 4 + turn) % 16).astype(np.int32)
+    of = rows * size_hw[1] + columns
+    (lit, sky), orphans = inherit(finer, of=of, hits=hits, size_hw=size_hw, fields=fields)
+    if len(orphans):
+        seen = outlook(finer.rows(orphans), mesh=mesh, light=scene.light, tile=tile[orphans])
+        lit[orphans], sky[orphans] = seen
+    colour = shade(finer, mesh=mesh, light=scene.light, lit=lit, open_sky=sky, tile=tile)
+    return _tone(colour).reshape(len(SUBSAMPLES), -1, 3).mean(axis=0)
+
+
 def _caster(corners: NDArray[np.float32]) -> Any:
-    from embreex import rtcore_scene
+    import embreex.rtcore_scene as rtcore_scene
     from embreex.mesh_construction import TriangleMesh
 
     caster = rtcore_scene.EmbreeScene()
@@ -134,7 +147,7 @@ def _hits(
     size_hw: tuple[int, int],
 ) -> Hits:
     direction = scene.camera.rays(columns, rows, size_hw=size_hw)
-    found = _cast(mesh.caster, np.float32(scene.camera.eye), direction)
+    found = _cast(mesh.caster, vector(scene.camera.eye), direction)
     return Hits.at(mesh, triangle=found["primID"], u=found["u"], v=found["v"], direction=direction)
 
 
@@ -153,7 +166,7 @@ def _edges(hits: Hits, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     return edge.ravel()
 
 
-def _tone(linear: NDArray[np.float32]) -> NDArray[np.float32]:
+def _tone(linear: Array) -> Array:
     """Linear light to display values in [0, 1]: a filmic shoulder (Narkowicz 2015), then the sRGB curve."""
     x = np.maximum(linear, 0) * np.float32(0.62)
     x = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)

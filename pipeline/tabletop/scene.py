@@ -5,13 +5,14 @@ repeats families and colours on purpose: instructions must need more than one wo
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pipeline.tabletop.arm import SHELLS, arm, room
 from pipeline.tabletop.graph import ARM, Light, Pattern, Piece, Scene, Thing, placed, yaw_matrix
 from pipeline.tabletop.lens import Camera
-from pipeline.tabletop.shapes import BRIGHT, FAMILIES, Finish, Rng, Seat, build
+from pipeline.tabletop.shapes import BRIGHT, FAMILIES, Finish, Rng, build
 from pipeline.tabletop.solids import Floats
 from pipeline.tabletop.surface import Material, linear, material
 
@@ -71,27 +72,36 @@ class Floor:
         return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Perch:
+    """A seat in the world: the thing that offers it, the relation, and the floor with its origin and yaw."""
+
+    carrier: int
+    relation: Literal["in", "on"]
+    origin: Floats
+    yaw: float
+    floor: Floor
+
+
 def sample_scene(rng: Rng, *, aspect: float = 4 / 3) -> Scene:
     """A scene with about six to thirteen objects for a picture of width over height `aspect`."""
     camera, light = _camera(rng), _light(rng)
     pieces = room(rng)
     table = Floor(half_x=HALF_X, half_y=HALF_Y, taken=[], view=(camera, aspect))
     things: list[Thing] = []
-    seats: list[tuple[int, Seat, float, Floor]] = []
+    perches: list[Perch] = []
     for role in _casting(rng):
         made = _stand(role, index=len(things), floor=table, rng=rng)
         if made is None:
             continue
-        thing, new, seat, yaw = made
+        thing, new, perch = made
         things.append(thing)
         pieces += new
-        if seat is not None:
-            seats.append((thing.index, seat, yaw, Floor(seat.half_x, seat.half_y, [])))
-    for carrier, seat, yaw, floor in seats:
-        for role in _cargo(things, carrier, rng):
-            made = _stand(
-                role, index=len(things), floor=floor, rng=rng, on=(things[carrier], seat, yaw)
-            )
+        if perch is not None:
+            perches.append(perch)
+    for perch in perches:
+        for role in _cargo(things, perch.carrier, rng):
+            made = _stand(role, index=len(things), floor=perch.floor, rng=rng, perch=perch)
             if made is not None:
                 things.append(made[0])
                 pieces += made[1]
@@ -171,7 +181,7 @@ def _role(name: str, palette: list[str], rng: Rng, *, scale: float | None = None
         colour = "silver" if finish == "metal" else "brown"
     pattern: Pattern = "plain"
     if family.patterned and finish == "painted" and colour != "white" and rng.random() < 0.3:
-        pattern = "striped" if name in ("ball", "bowl") or rng.random() < 0.5 else "dotted"
+        pattern = "striped" if name in ("ball", "bowl", "cone") or rng.random() < 0.5 else "dotted"
     if scale is None:
         sizes = (0.78, 1.0, 1.0, 1.0, 1.25) if family.fits or name == "cone" else (0.95, 1.0, 1.05)
         scale = sizes[int(rng.integers(len(sizes)))]
@@ -184,9 +194,12 @@ def _stand(
     index: int,
     floor: Floor,
     rng: Rng,
-    on: tuple[Thing, Seat, float] | None = None,
-) -> tuple[Thing, list[Piece], Seat | None, float] | None:
-    """Build an object and find it a spot; None when there is no room. Seats come back scaled, with the yaw."""
+    perch: Perch | None = None,
+) -> tuple[Thing, list[Piece], Perch | None] | None:
+    """Build an object and find it a spot on the table or a perch; None when there is no room.
+
+    The third value is the perch that it offers itself, if any: only things on the bare table carry others.
+    """
     family = FAMILIES[role.family]
     shape = build(role.family, rng=rng)
     tipped = family.lies and rng.random() < 0.2
@@ -199,14 +212,13 @@ def _stand(
     centre = (turned.min(axis=0) + turned.max(axis=0)) / 2
     centre[2] = turned[:, 2].min()
     radius = float(np.hypot(*(turned - centre)[:, :2].T).max())
-    packed = radius if on is None else radius * 0.82
+    packed = radius if perch is None else radius * 0.82
     spot = floor.find(packed, rng=rng, tries=40)
     if spot is None:
         return None
     base = np.array([spot[0], spot[1], 0.0])
-    if on is not None:
-        carrier, seat, carrier_yaw = on
-        base = yaw_matrix(carrier_yaw) @ base + carrier.base + [0, 0, seat.floor]
+    if perch is not None:
+        base = yaw_matrix(perch.yaw) @ base + perch.origin
     paint = _paint(role, corners, rng)
     pieces = [
         placed(
@@ -214,15 +226,16 @@ def _stand(
         )
         for part in shape.parts
     ]  # fmt: skip
-    seat = None
-    if shape.seat is not None and not tipped:
-        s, k = shape.seat, role.scale
-        offset = (base - centre)[:2] if on is None else np.zeros(2)
-        seat = Seat(
-            relation=s.relation, floor=s.floor * k, half_x=s.half_x * k, half_y=s.half_y * k
+    offered = None
+    if shape.seat is not None and not tipped and perch is None:
+        seat, k = shape.seat, role.scale
+        offered = Perch(
+            carrier=index,
+            relation=seat.relation,
+            origin=base - centre + np.array([0, 0, seat.floor * k]),
+            yaw=yaw,
+            floor=Floor(half_x=seat.half_x * k, half_y=seat.half_y * k, taken=[]),
         )
-        centred = abs(float(np.hypot(*(offset - base[:2])))) < 1e-3
-        seat = seat if on is None and (centred or role.family == "pan") else None
     thing = Thing(
         index=index,
         family=role.family,
@@ -232,10 +245,10 @@ def _stand(
         base=_xyz(base),
         radius=radius,
         extent=float(np.ptp(corners, axis=0).max()),
-        parent=None if on is None else on[0].index,
-        held="table" if on is None else on[1].relation,
+        parent=None if perch is None else perch.carrier,
+        held="table" if perch is None else perch.relation,
     )
-    return thing, pieces, seat, yaw
+    return thing, pieces, offered
 
 
 def _paint(role: Role, corners: Floats, rng: Rng) -> Material:

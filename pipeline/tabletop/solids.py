@@ -6,6 +6,7 @@ and its rim stays crisp. Units are metres, z is up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import trimesh
@@ -81,11 +82,20 @@ def block(
 ) -> Part:
     """A box of `size` standing on `at` (centre of its base), its edges cut by `bevel` metres."""
     half = np.asarray(size, float) / 2
-    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
-    points = [signs * (half - bevel * (1 - np.eye(3)[axis])) for axis in range(3)]
-    hull = trimesh.convex.convex_hull(np.concatenate(points))
-    hull.apply_translation(np.asarray(at) + [0, 0, half[2]])
-    return part(hull, slot=slot)
+    signs, cuts, faces = _bevelled()
+    vertices = signs * (half - bevel * cuts) + (at[0], at[1], at[2] + half[2])
+    return part(trimesh.Trimesh(vertices, faces, process=False), slot=slot)
+
+
+@cache
+def _bevelled() -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """A box with cut edges: per vertex the signs of its half extents and which axes are cut back, and the faces."""
+    octant = np.array(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0])).reshape(3, -1).T
+    signs, cuts = np.tile(octant, (3, 1)), np.repeat(1 - np.eye(3), 8, axis=0)
+    points = signs * (1 - 0.1 * cuts)
+    hull = trimesh.convex.convex_hull(points)
+    nearest = np.linalg.norm(hull.vertices[:, None] - points[None], axis=2).argmin(axis=1)
+    return signs, cuts, nearest[np.asarray(hull.faces)]
 
 
 def ball(

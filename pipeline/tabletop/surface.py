@@ -4,18 +4,18 @@ Textures are functions of local coordinates, so an object keeps its stripes wher
 RGB in [0, 1]; `COLOURS` holds the names that instructions may use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 RGB = tuple[float, float, float]
 
 SRGB: dict[str, tuple[int, int, int]] = {
-    "red": (196, 30, 32), "orange": (250, 138, 20), "yellow": (248, 208, 40), "green": (44, 140, 62),
+    "red": (196, 30, 32), "orange": (246, 126, 14), "yellow": (248, 208, 40), "green": (44, 140, 62),
     "blue": (34, 80, 190), "purple": (112, 52, 158), "pink": (244, 142, 178), "white": (236, 235, 230),
     "black": (32, 32, 35), "brown": (164, 112, 66), "silver": (190, 192, 196),
 }  # fmt: skip
@@ -85,9 +85,14 @@ def material(
 
 def albedo(of: Material, *, local: Array) -> Array:
     """Diffuse colour (n, 3) at local points (n, 3), metres."""
-    base, second = np.float32(of.base), np.float32(of.second)
+    base, second = vector(of.base), vector(of.second)
     share = TEXTURES[of.texture](local, of)
     return base + share[:, None] * (second - base)
+
+
+def vector(values: Sequence[float]) -> NDArray[np.float32]:
+    """A colour, point or direction as float32 (3,)."""
+    return np.asarray(values, np.float32)
 
 
 def noise(x: Array, y: Array) -> Array:
@@ -147,7 +152,7 @@ def _dots_round(p: Array, of: Material) -> Array:
 
 
 def _dots_flat(p: Array, of: Material) -> Array:
-    rel = p - np.float32([0, 0, of.girth])
+    rel = p - vector([0, 0, of.girth])
     axis = np.argmax(np.abs(rel), axis=1)
     u = np.where(axis == 0, rel[:, 1], rel[:, 0])
     v = np.where(axis == 2, rel[:, 1], rel[:, 2])
