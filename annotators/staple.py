@@ -112,7 +112,7 @@ def staple(
 
 def vote_patterns(
     votes: NDArray[np.bool_],
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.integer]]:
     """Distinct vote patterns of (k, h, w) masks.
 
     Returns:
@@ -121,19 +121,21 @@ def vote_patterns(
     k = votes.shape[0]
     if k > 62:
         raise ValueError(f"{k} experts; expected at most 62, a pattern is one 64-bit number")
-    codes = np.zeros(votes[0].size, np.int64)
+    # the narrowest number that holds a pattern: this pass is bound by memory
+    kind = np.uint8 if k <= 8 else np.uint16 if k <= DENSE else np.int64
+    codes = np.zeros(votes[0].size, kind)
     for bit in range(k):
-        codes |= votes[bit].ravel().astype(np.int64) << bit
+        codes |= np.multiply(votes[bit].ravel(), kind(1 << bit), dtype=kind)
     if k <= DENSE:
         table = np.bincount(codes, minlength=1 << k)
         present = np.flatnonzero(table)
-        rank = np.zeros(1 << k, np.int64)
+        rank = np.zeros(1 << k, kind)
         rank[present] = np.arange(len(present))
         counts, which = table[present], rank[codes]
     else:
         present, which, counts = np.unique(codes, return_inverse=True, return_counts=True)
     said = (present[:, None] >> np.arange(k)) & 1 == 1
-    return said, counts.astype(np.int64), which.astype(np.int64)
+    return said, counts.astype(np.int64), which
 
 
 def _expect(
