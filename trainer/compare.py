@@ -6,8 +6,6 @@ stood. All methods take the same number of steps of the same batch size.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -19,6 +17,7 @@ from trainer.config import TrainRecipe
 from trainer.discriminate import discriminate
 from trainer.evaluate import dataset_name, evaluate
 from trainer.fit import fit
+from trainer.side_by_side import run_side_by_side
 
 METHODS: dict[str, Mapping[str, Any]] = {
     "gold-only": {"weight": {"method": "gold_only"}, "gold_share": None},
@@ -59,7 +58,7 @@ def compare(
         out: folder of the comparison.
         methods: names from `METHODS`.
         seeds: one run each.
-        workers: processes that train cells side by side; the numbers do not depend on it.
+        workers: trainings side by side (trainer.side_by_side).
         tell: called with a line of progress now and then.
 
     Returns:
@@ -82,22 +81,10 @@ def compare(
         discriminate(train_root, recipe, out=out / "discriminator", workers=workers)
     jobs = [(method, seed) for seed in seeds for method in methods]
     rows: dict[tuple[str, int], dict[str, Any]] = {}
-    if workers == 1:
-        for method, seed in jobs:
-            rows[method, seed] = run_cell(train_root, test_root, recipe, method, seed, out)
-            say(_progress(rows[method, seed], len(rows), len(jobs)))
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            pending = {
-                pool.submit(run_cell, train_root, test_root, recipe, method, seed, out): (
-                    method,
-                    seed,
-                )
-                for method, seed in jobs
-            }
-            for future in as_completed(pending):
-                rows[pending[future]] = future.result()
-                say(_progress(future.result(), len(rows), len(jobs)))
+    cells = [(train_root, test_root, recipe, method, seed, out) for method, seed in jobs]
+    for index, row in run_side_by_side(run_cell, cells, workers=workers):
+        rows[jobs[index]] = row
+        say(_progress(row, len(rows), len(jobs)))
     result: dict[str, Any] = {
         "dataset": dataset_name(train_root),
         "test": dataset_name(test_root),

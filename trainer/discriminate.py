@@ -8,8 +8,6 @@ not learnt from: it only measures how well the scores tell good labels (IoU >= 0
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from trainer.loop import train
 from trainer.objectives.label_quality import SAME, LabelQuality
 from trainer.sampler import Sampler, plain_batches
 from trainer.saved_model import build_segmenter, seeded
+from trainer.side_by_side import run_side_by_side
 from trainer.tokens import Tokenizer, learn_tokenizer
 from trainer.weighting.dwsl import Dwsl
 from trainer.weighting.protocol import Context
@@ -52,7 +51,7 @@ def discriminate(
         out: folder for the folds' logs and checkpoints, resumed where it stands; None keeps none.
         seed: of folds, parameters and batches.
         name: of the sidecar.
-        workers: processes that train folds side by side; the scores do not depend on it.
+        workers: trainings side by side (trainer.side_by_side).
 
     Returns:
         What discriminator.json holds (data_cards/FORMAT.md).
@@ -67,12 +66,7 @@ def discriminate(
         (root, recipe, fold, seed, None if out is None else out / f"fold-{fold}")
         for fold in range(recipe.discriminate.folds)
     ]
-    if workers == 1:
-        judged = [score_fold(*job) for job in jobs]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            judged = list(pool.map(score_fold, *zip(*jobs, strict=True)))
-    for fold, its in enumerate(judged):
+    for fold, its in run_side_by_side(score_fold, jobs, workers=workers):
         scores[fold_of == fold] = its
     assert np.isfinite(scores).all()
     p_clean = torch.from_numpy(scores.astype(np.float32))

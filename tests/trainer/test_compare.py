@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.trainer.conftest import make_samples, write_dataset
 from trainer.compare import METHODS, compare, table_text, with_changes
@@ -73,6 +74,7 @@ def test_an_unknown_method_is_named_with_the_known_ones(
 @pytest.mark.slow
 def test_worker_processes_change_no_number(squares_test: Path, dwsl: TrainRecipe, tmp_path: Path):
     samples = make_samples(8, gold_every=2, spoil=0.4, seed=1)
+    torch.set_num_threads(1)  # as the processes have it
     results = []
     for workers in (1, 2):
         root = write_dataset(tmp_path / f"train{workers}", samples, name="little")

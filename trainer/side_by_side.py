@@ -1,0 +1,44 @@
+"""Independent trainings side by side in processes of one thread each.
+
+Small models gain more from that than from threads inside one training. Fresh processes (spawn): a fork of a process in
+which torch runs threads can hang. One thread each also means that how many run at once changes no number; a training
+with more threads may differ from one with fewer in the last bits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+def run_side_by_side(
+    work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], *, workers: int
+) -> Iterator[tuple[int, T]]:
+    """Yield (index of the job, `work(*job)`) as they come, in order when `workers` is 1.
+
+    One worker runs in this process with its threads; more run in processes. `work` is a module-level function. The
+    first error ends it.
+
+    Raises:
+        ValueError: `workers` is less than one.
+    """
+    if workers < 1:
+        raise ValueError(f"{workers} workers; expected at least 1")
+    if workers == 1:
+        for index, job in enumerate(jobs):
+            yield index, work(*job)
+        return
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        pending = {pool.submit(work, *job): index for index, job in enumerate(jobs)}
+        try:
+            for future in as_completed(pending):
+                yield pending[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
