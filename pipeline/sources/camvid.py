@@ -151,15 +151,19 @@ class CamVid:
         except Refused as error:
             return [Item(id=whole, stem=stem, refused=error)]
         least = max(self._config.min_area * classes.size, 1)
+        areas = np.bincount(classes.ravel(), minlength=len(CLASSES))
         items: list[Item] = []
         for label, name in enumerate(CLASSES):
+            if name not in WHOLE or areas[label] < least:
+                continue
             sides = ("left", "right") if name in HALF and self._config.halves else ()
-            if not all(region(classes, label, side).sum() >= least for side in sides):
+            if areas[label] < 2 * least or not all(
+                region(classes, label, side).sum() >= least for side in sides
+            ):
                 sides = ()
-            if name in WHOLE and region(classes, label).sum() >= least:
-                for side in ("", *sides):
-                    id = safe_id(f"{self._dataset}-{stem}-{name}{'-' * bool(side)}{side}")
-                    items.append(Item(id=id, stem=stem, label=label, side=side))
+            for side in ("", *sides):
+                id = safe_id(f"{self._dataset}-{stem}-{name}{'-' * bool(side)}{side}")
+                items.append(Item(id=id, stem=stem, label=label, side=side))
         nothing = Refused(
             "nothing-visible", f"no class covers {self._config.min_area} of the picture"
         )
