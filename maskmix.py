@@ -163,13 +163,17 @@ def report(
     comparison: Annotated[
         Path | None, typer.Option("--compare", help="A comparison's folder or compare.json.")
     ] = None,
+    test: Annotated[
+        list[Path] | None, typer.Option(help="A dataset the runs were evaluated on. Repeatable.")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page about a dataset, its runs and a comparison."""
     from pipeline.report import write_report
 
     if comparison is not None and comparison.is_dir():
         comparison = comparison / "compare.json"
-    typer.echo(f"wrote {write_report(dataset, out, runs=run or [], compare=comparison)}")
+    page = write_report(dataset, out, runs=run or [], compare=comparison, tests=test or [])
+    typer.echo(f"wrote {page}")
 
 
 @app.command()
