@@ -51,16 +51,21 @@ def parsed(text: str) -> ast.Module:
     return ast.parse(text)
 
 
+@cache
+def import_nodes(text: str) -> list[ast.Import | ast.ImportFrom]:
+    return [n for n in ast.walk(parsed(text)) if isinstance(n, ast.Import | ast.ImportFrom)]
+
+
 def module_of(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def imports(text: str, known: set[str]) -> Iterator[str]:
     """Full names of all modules that a file imports, anywhere in it; `.` for a relative import."""
-    for node in ast.walk(parsed(text)):
+    for node in import_nodes(text):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             if node.level:
                 yield "."
             for alias in node.names:
@@ -195,9 +200,18 @@ RULES: dict[Callable[[Files], Iterator[str]], Files] = {
 FINE = {"pipeline/stages/ground.py", "pipeline/sources/folder.py", "annotators/fakes.py"}
 
 
+@pytest.fixture(scope="module")
+def files() -> Files:
+    """The whole project, parsed once for all rules."""
+    found = project(*PACKAGES, "benchmarks", "tests")
+    for text in found.values():
+        import_nodes(text)
+    return found
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_the_project_keeps_the_law(rule):
-    found = list(rule(project(*PACKAGES, "benchmarks", "tests")))
+def test_the_project_keeps_the_law(rule, files):
+    found = list(rule(files))
     assert not found, "\n".join(found)
 
 
