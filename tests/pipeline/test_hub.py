@@ -87,7 +87,7 @@ def client(hub: Hub, tmp_path: Path) -> Callable[..., Any]:
     ) -> Any:
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
-            env=environment(endpoint or hub.endpoint, tmp_path, token) | more,
+            env=environment(endpoint or hub.endpoint, tmp_path, token) | dict(more),
             cwd=ROOT,
             capture_output=True,
             text=True,
