@@ -110,8 +110,16 @@ def run_unit(line: Line, unit: Unit, root: Path, poison: Collection[int] = ()) -
     Raises:
         OSError: the output folder is full or cannot be written.
     """
-    finished, turned_away = walk(line, unit, poison)
+    walked, turned_away = walk(line, unit, poison)
     recipe = line.recipe
+    finished: list[Sample] = []
+    encoded: list[list[tuple[str, bytes]]] = []
+    for sample in walked:
+        try:
+            encoded.append(encode_sample(sample, recipe.image_format))
+            finished.append(sample)
+        except ValueError as error:  # e.g. an expert gave NaN where the format wants a number
+            turned_away.append(_quarantine(sample.id, f"codec: {_say(error)}"))
     if turned_away:
         lines = [
             json.dumps(
@@ -131,8 +139,8 @@ def run_unit(line: Line, unit: Unit, root: Path, poison: Collection[int] = ()) -
     sha256, size, offsets = "", 0, {}
     if finished:
         with ShardWriter(root / shard) as writer:
-            for sample in finished:
-                writer.write(sample.id, encode_sample(sample, recipe.image_format))
+            for sample, members in zip(finished, encoded, strict=True):
+                writer.write(sample.id, members)
         assert writer.stat is not None
         sha256, size, offsets = writer.stat.sha256, writer.stat.size, dict(writer.stat.offsets)
     rejected = Counter(f"{r.stage}/{r.reason}" for r in turned_away if r.stage != QUARANTINE)
