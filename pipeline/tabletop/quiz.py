@@ -91,7 +91,7 @@ def _single(view: View, flavour: Flavour, rng: Rng) -> Query | None:
     if flavour == "relation":
         relation = _relation(thing, view, rng)
         kind = _kind(thing, rng, words=0.8, general=0.3)
-        if relation is None or (_alone(kind, view) and rng.random() < 0.75):
+        if relation is None or (_alone(kind, view) and rng.random() < 0.6):
             return None
         return Query(kind=kind, relation=relation)
     kind = _kind(thing, rng, words=0.5, general=0.15)

@@ -167,12 +167,18 @@ def _edges(hits: Hits, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _tone(linear: Array) -> Array:
-    """Linear light to display values in [0, 1]: a filmic shoulder (Narkowicz 2015), then the sRGB curve."""
+    """Linear light to display values in [0, 1]: a filmic shoulder (Narkowicz 2015), then the sRGB curve.
+
+    The shoulder works half on each channel and half on the brightest one, so that bright orange stays orange.
+    """
     x = np.maximum(linear, 0) * np.float32(0.62)
-    x = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
-    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** np.float32(1 / 2.4) - 0.055).astype(
-        np.float32
-    )
+    peak = np.maximum(x.max(axis=1, keepdims=True), 1e-6)
+    x = 0.4 * _shoulder(x) + 0.6 * x * (_shoulder(peak) / peak)
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** np.float32(1 / 2.4) - 0.055)
+
+
+def _shoulder(x: Array) -> Array:
+    return np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
 
 
 def _develop(

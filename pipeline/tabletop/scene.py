@@ -16,7 +16,7 @@ from pipeline.tabletop.shapes import BRIGHT, FAMILIES, Finish, Rng, build
 from pipeline.tabletop.solids import Floats
 from pipeline.tabletop.surface import Material, linear, material
 
-HALF_X, HALF_Y = 0.42, 0.29
+HALF_X, HALF_Y = 0.37, 0.26
 """Half extents of the part of the table that objects are put on, metres."""
 GAP = 0.012
 """Free space between footprints, metres."""
@@ -260,7 +260,7 @@ def _paint(role: Role, corners: Floats, rng: Rng) -> Material:
 
 def _camera(rng: Rng) -> Camera:
     azimuth, elevation = np.radians(rng.uniform(-24, 24)), np.radians(rng.uniform(30, 50))
-    distance = rng.uniform(1.0, 1.14)
+    distance = rng.uniform(0.86, 1.0)
     target = np.array([rng.uniform(-0.03, 0.03), rng.uniform(-0.02, 0.02), 0.03])
     eye = target + distance * np.array(
         [

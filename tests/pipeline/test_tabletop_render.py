@@ -96,7 +96,7 @@ def first_triangle(
 
 
 def test_a_hidden_part_belongs_to_what_hides_it() -> None:
-    front, back = (block((0.3, 0.02, 0.14)), (0.0, -0.1, 0.0)), (ball(0.06), (0.0, 0.1, 0.06))
+    front, back = (block((0.3, 0.02, 0.155)), (0.0, -0.1, 0.0)), (ball(0.06), (0.0, 0.1, 0.06))
     alone = look(scene := scene_of(back), render(scene, size_hw=SIZE).ids).sights[0]
     both = scene_of(front, back)
     view = look(both, render(both, size_hw=SIZE).ids)
