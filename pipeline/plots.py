@@ -265,15 +265,15 @@ def _ticks(low: float, high: float, target: int = 5) -> list[float]:
 def _number(value: float) -> str:
     """Short and exact enough for an axis.
 
-    >>> [_number(v) for v in (0.30000000000000004, 1200.0, 2500000.0, 0.00012, 0.0)]
-    ['0.3', '1,200', '2.5M', '1.2e-4', '0']
+    >>> [_number(v) for v in (0.30000000000000004, 1200.0, 2500000.0, 0.0015, 0.0)]
+    ['0.3', '1,200', '2.5M', '1.5e-3', '0']
     """
     size = abs(value)
     if size >= 1e6:
         return f"{value / 1e6:.3g}M"
     if size >= 1000:
         return f"{value:,.0f}"
-    if 0 < size < 1e-3:
+    if 0 < size < 1e-2:
         digits, _, power = f"{value:.1e}".partition("e")
         return f"{digits.removesuffix('.0')}e{int(power)}"
     return f"{value:.3g}"

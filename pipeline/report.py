@@ -147,19 +147,21 @@ def _photographs(
 ) -> dict[str, Sample] | None:
     """The samples `ids` from a folder of `tests`, or from `root` or beside it where the dataset's name is right."""
     beside = sorted(path.parent for path in root.resolve().parent.glob(f"*/{MANIFEST}"))
-    for folder in (*tests, *(near for near in (root, *beside) if _name(near) == result.dataset)):
+    named = [near for near in (root, *beside) if result.dataset in _names(near)]
+    for folder in (*tests, *named):
         found = fetch(folder, ids)
         if len(found) == len(set(ids)):
             return found
     return None
 
 
-def _name(folder: Path) -> str:
-    """The name of a dataset; empty for a neighbour that is none of ours."""
+def _names(folder: Path) -> set[str]:
+    """What a result may call a dataset, with and without its split; nothing for a neighbour that is none of ours."""
     try:
-        return read_manifest(folder).name
+        manifest = read_manifest(folder)
     except ValueError:
-        return ""
+        return set()
+    return {manifest.name, f"{manifest.name}-{manifest.split}"}
 
 
 def _num(value: float | int | None, digits: int = 3) -> str:

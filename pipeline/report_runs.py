@@ -23,6 +23,8 @@ METRICS = {
     "n_acc": "N-acc", "t_acc": "T-acc",
 }  # fmt: skip
 """Key in results and compare.json, and the name in print; higher is better for all."""
+COMPARED = ("giou", "ciou", "p50", "p70", "p90", "n_acc", "t_acc")
+"""What the comparison shows of them."""
 ORACLES = ("oracle", "clean-only", "clean_only")
 """Methods that learn from what no one would have in earnest; a row may also say `oracle: true` itself."""
 
@@ -72,7 +74,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Mean and standard deviation (n - 1; None for one seed) of a metric over seeds; `best` of its column."""
+    """Mean and standard deviation (n - 1; None for one seed) of a metric over seeds.
+
+    `best` of its column, oracles aside; nobody is where all are equal.
+    """
 
     mean: float
     sd: float | None
@@ -173,7 +178,7 @@ def read_comparison(path: Path) -> Comparison:
     rows = stored.get("rows")
     if not isinstance(rows, list) or not all(isinstance(r, dict) and "method" in r for r in rows):
         raise ValueError(f"{path} has no list of rows with a method; run `maskmix compare` again")
-    metrics = tuple(m for m in METRICS if any(_is_number(row.get(m)) for row in rows))
+    metrics = tuple(m for m in COMPARED if any(_is_number(row.get(m)) for row in rows))
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         grouped.setdefault(str(row["method"]), []).append(row)
@@ -186,10 +191,11 @@ def read_comparison(path: Path) -> Comparison:
         for name, mine in grouped.items()
         if name in ORACLES or any(r.get("oracle") is True for r in mine)
     }
-    top = {
-        m: max((fmean(v[m]) for n, v in values.items() if n not in oracles and v[m]), default=None)
+    fair = {
+        m: [fmean(v[m]) for name, v in values.items() if name not in oracles and v[m]]
         for m in metrics
     }
+    top = {m: max(means) if len(set(means)) > 1 else None for m, means in fair.items()}
     return Comparison(
         dataset=Path(str(stored.get("dataset", ""))).name,
         test=Path(str(stored.get("test", ""))).name,

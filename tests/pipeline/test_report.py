@@ -289,7 +289,7 @@ def test_photographs_of_a_test_set_that_moved_are_said_to_be_missing(tmp_path: P
         giou=0.2,
     )
     text = Page(write_report(tmp_path / "train", runs=[run])).sections["failures"]
-    assert "The photographs of dwsl · seed 3 on test were not found" in text
+    assert "Photographs not found for dwsl · seed 3 on test" in text
 
 
 def test_failures_are_shown_from_a_named_test_set_or_one_of_that_name_beside_the_dataset(
@@ -299,7 +299,7 @@ def test_failures_are_shown_from_a_named_test_set_or_one_of_that_name_beside_the
     write_dataset(tmp_path / "train", [drawn_sample(0)])
     write_dataset(tmp_path / "test", held_out)
     beside = write_run(
-        tmp_path / "a", method="dwsl", seed=0, dataset="tiny", samples=held_out, giou=0.2
+        tmp_path / "a", method="dwsl", seed=0, dataset="tiny-train", samples=held_out, giou=0.2
     )
     renamed = write_run(
         tmp_path / "b", method="dwsl", seed=0, dataset="other", samples=held_out, giou=0.2

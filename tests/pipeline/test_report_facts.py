@@ -188,3 +188,11 @@ def test_a_comparison_without_rows_is_refused(tmp_path: Path):
     path.write_text('{"rows": [{"seed": 1}]}')
     with pytest.raises(ValueError, match="rows with a method"):
         read_comparison(path)
+
+
+def test_nobody_is_best_where_all_are_equal_and_oracles_never_are(tmp_path: Path):
+    path = write_comparison(tmp_path / "c.json", {"a": [0.5], "b": [0.5], "clean-only": [0.9]})
+    assert not any(m.cells["giou"].best for m in read_comparison(path).methods)
+    write_comparison(path, {"a": [0.5], "b": [0.6], "clean-only": [0.9]})
+    best = [m.name for m in read_comparison(path).methods if m.cells["giou"].best]
+    assert best == ["b"]
