@@ -272,9 +272,10 @@ def test_a_token_without_write_access_is_named(hub, client, dataset):
     assert "take one with write access" in client(PUSH, dataset, "org/tiny")["said"]
 
 
-def test_a_server_without_xet_is_named_with_the_remedy(hub, client, dataset):
+def test_a_server_without_xet_is_named_with_the_remedy(hub, client, dataset, tmp_path):
     pytest.importorskip("hf_xet")
-    answer = client(PUSH, dataset, "org/tiny", more={"HF_HUB_DISABLE_XET": "0"})
+    more = {"HF_HUB_DISABLE_XET": "0", "HOME": str(tmp_path)}  # it logs under the home folder
+    answer = client(PUSH, dataset, "org/tiny", more=more)
     assert answer["kind"] == "ValueError", answer
     assert "does not speak Xet: set HF_HUB_DISABLE_XET=1" in answer["said"]
     assert len(hub.repos["org/tiny"].commits) == 1
