@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from annotators.masks import BoolMask
 from pipeline import report_sections as sections
 from pipeline.manifest import MANIFEST, read_manifest
 from pipeline.records import Sample
@@ -31,8 +32,10 @@ from pipeline.report_runs import (
 from pipeline.shards import write_atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
-FAILURES_PER_RUN = 6
-FAILURE_RUNS = 4
+FAILURES_PER_RUN = 4
+FAILURE_RUNS = 5
+LOOKED_AT = 48
+"""Worst predictions of a run among which `FAILURES_PER_RUN` are picked, one a photograph."""
 
 
 def write_report(
@@ -130,14 +133,17 @@ def _failures(
     for run in list(of_method.values())[:FAILURE_RUNS]:
         result = next(r for r in run.results if r.predictions)
         assert result.predictions is not None
-        worst = read_predictions(result.predictions, FAILURES_PER_RUN)
+        worst = read_predictions(result.predictions, LOOKED_AT)
         found = _photographs([sample_id for sample_id, _, _ in worst], root, result, tests)
         if found is None:
             unseen.append(f"{run.name} on {result.name}")
             continue
+        by_photograph: dict[str, tuple[str, float, BoolMask]] = {}
+        for one in worst:
+            by_photograph.setdefault(found[one[0]].source.image_sha256, one)
         cards += [
             prediction_card(found[sample_id], mask, value, run.name)
-            for sample_id, value, mask in worst
+            for sample_id, value, mask in list(by_photograph.values())[:FAILURES_PER_RUN]
         ]
     return cards, unseen
 

@@ -63,6 +63,7 @@ class Card:
     faults: tuple[str, ...] = ()
     rule: str = ""
     gold_role: str = ""
+    note: str = ""
 
 
 def choose(facts: Sequence[SampleFact], per_kind: int = PER_KIND) -> list[Choice]:
@@ -166,6 +167,7 @@ def prediction_card(sample: Sample, prediction: BoolMask, value: float, why: str
         style=sample.style,
         dataset=sample.source.dataset,
         label_iou=value,
+        note="" if prediction.any() else "predicted nothing",
     )
 
 

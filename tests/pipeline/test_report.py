@@ -177,7 +177,7 @@ def test_failures_are_the_worst_of_one_run_per_method(whole: Page):
     assert "uniform · seed 0" in text
     assert "dwsl · seed 0" in text
     assert "seed 1" not in text
-    assert sum(a.get("class") == "prediction" for tag, a in whole.tags if tag == "path") == 12
+    assert sum(a.get("class") == "prediction" for tag, a in whole.tags if tag == "path") == 8
 
 
 def test_the_page_loads_nothing_and_runs_nothing(whole: Page):

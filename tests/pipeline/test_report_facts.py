@@ -196,3 +196,10 @@ def test_nobody_is_best_where_all_are_equal_and_oracles_never_are(tmp_path: Path
     write_comparison(path, {"a": [0.5], "b": [0.6], "clean-only": [0.9]})
     best = [m.name for m in read_comparison(path).methods if m.cells["giou"].best]
     assert best == ["b"]
+
+
+def test_a_prediction_that_is_empty_says_so():
+    sample = drawn_sample(0)
+    nothing = np.zeros(sample.size_hw, bool)
+    assert prediction_card(sample, nothing, 0.0, "run").note == "predicted nothing"
+    assert prediction_card(sample, ~nothing, 0.1, "run").note == ""
