@@ -20,7 +20,7 @@ SKY_REACH = 0.3
 """How far away things still dim the sky, metres."""
 OFFSET = np.float32(2e-4)
 """How far from a surface a secondary ray starts, metres."""
-RAYS = 3
+RAYS = 2
 """Rays per hit for the key light, and again for the sky."""
 
 

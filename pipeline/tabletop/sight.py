@@ -63,8 +63,8 @@ def _sight(scene: Scene, thing: Thing, ids: NDArray[np.int16]) -> Sight:
     pixels = scene.camera.pixels(points, size_hw=size_hw)
     inside = ((pixels >= 0) & (pixels < [size_hw[1], size_hw[0]])).all(axis=1).mean()
     rows, columns = np.nonzero(ids == thing.index)
-    whole = _whole(scene, pieces, pixels, size_hw)
     seen = len(rows)
+    whole = _whole(scene, thing, pieces, pixels, ids)
     clear = seen >= max(8, CLEAR_PIXELS * ids.size) and seen >= CLEAR_SHARE * whole
     if not seen:
         return Sight(
@@ -87,14 +87,22 @@ def _sight(scene: Scene, thing: Thing, ids: NDArray[np.int16]) -> Sight:
 
 
 def _whole(
-    scene: Scene, pieces: list[Piece], pixels: NDArray[np.float64], size_hw: tuple[int, int]
+    scene: Scene,
+    thing: Thing,
+    pieces: list[Piece],
+    pixels: NDArray[np.float64],
+    ids: NDArray[np.int16],
 ) -> int:
-    """Pixel centres that would see the thing if it stood alone."""
+    """Pixel centres that would see the thing if it stood alone; `pixels` (n, 2) are its projected corners."""
+    size_hw = (ids.shape[0], ids.shape[1])
     low = np.clip(np.floor(pixels.min(axis=0)), 0, [size_hw[1], size_hw[0]]).astype(int)
     high = np.clip(np.ceil(pixels.max(axis=0)), 0, [size_hw[1], size_hw[0]]).astype(int)
+    around = ids[low[1] : high[1], low[0] : high[0]]
+    if not ((around >= 0) & (around != thing.index)).any():
+        return int(
+            (around == thing.index).sum()
+        )  # only the table and the room are near: nothing hides it
     columns, rows = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
-    if columns.size == 0:
-        return 0
     corners = np.concatenate([piece.part.corners for piece in pieces])
     return cast_alone(
         corners,
