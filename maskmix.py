@@ -317,7 +317,7 @@ def demo(
     """The whole line, small: annotate, judge, train, compare, report. Prints what it runs."""
     from trainer.demo import run_demo
 
-    run_demo(out, quick=quick)
+    run_demo(out, quick=quick, tell=lambda line: print(line, flush=True))
 
 
 def main() -> None:

@@ -7,13 +7,14 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 LOAD = """
 from datasets import load_dataset
-rows = load_dataset({folder!r}, split="train")
+rows = load_dataset("{folder}", split="train")
 print(rows)
-print(rows[0]["json"]["instructions"], rows[0]["jpg"].size, rows[0]["mask.png"].size)
+print(rows[0]["json"]["instructions"][0], rows[0]["jpg"].size, rows[0]["mask.png"].size)
 """
 
 
@@ -27,7 +28,7 @@ def demo_commands(out: Path, *, quick: bool) -> list[list[str]]:
         [*maskmix, "build", "--recipe", "demo", "--set", f"source.parts.0.count={count}", "--out", train],
         [
             *maskmix, "build", "--recipe", "tabletop", "--set", f"source.count={held_out}",
-            "--set", "source.start=100000", "--set", "source.gold_fraction=1.0", "--out", test,
+            "--set", "source.start=100000", "--set", "split=test", "--out", test,
         ],
         [*maskmix, "verify", train],
         [sys.executable, "-c", LOAD.format(folder=train).strip()],
@@ -40,8 +41,8 @@ def demo_commands(out: Path, *, quick: bool) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def run_demo(out: Path, *, quick: bool) -> None:
-    """Run every command of the demo, stopping at the first that fails.
+def run_demo(out: Path, *, quick: bool, tell: Callable[[str], None]) -> None:
+    """Run every command of the demo, telling it first, and stop at the first that fails.
 
     Raises:
         ValueError: a command failed; names it.
@@ -50,7 +51,7 @@ def run_demo(out: Path, *, quick: bool) -> None:
     for command in demo_commands(out, quick=quick):
         shown = shlex.join(["maskmix" if word == "-m" else word for word in command[1:]])
         shown = shown.replace("maskmix maskmix", "maskmix", 1).replace("-c ", "python -c ", 1)
-        print(f"\n$ {shown}   # {time.monotonic() - begun:.0f} s", flush=True)
+        tell(f"\n$ {shown}   # {time.monotonic() - begun:.0f} s")
         if subprocess.run(command).returncode:
             raise ValueError(f"the demo stopped: `{shown}` failed; its message stands above")
-    print(f"\nDone in {time.monotonic() - begun:.0f} s. Open {out}/report.html", flush=True)
+    tell(f"\nDone in {time.monotonic() - begun:.0f} s. Open {out}/report.html")

@@ -61,6 +61,7 @@ def run_on_ray(job: Job, units: Sequence[Unit], *, workers: int | None = None) -
 
 
 def _start(workers: int | None) -> None:
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # says tokens are on
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
