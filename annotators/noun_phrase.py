@@ -203,7 +203,7 @@ def _continues(word: str) -> bool:
         and word not in words.STOPS
         and (word not in words.VERBS or word in NOUNS_TOO)
         and word not in words.DETERMINERS
-        and not is_participle(word)
+        and (word in words.MATERIALS or not is_participle(word))
     )
 
 
@@ -285,6 +285,12 @@ def _place(tokens: list[str], i: int) -> tuple[int, list[str]] | None:
         The position behind it and the places it names; None when there is none, as in "left of the plate".
     """
     start = i
+    extreme = tokens[i + 1 : i + 4]
+    if tokens[i] in ("farthest", "furthest") and extreme in (
+        ["to", "the", "left"],
+        ["to", "the", "right"],
+    ):
+        return i + 4, [f"{extreme[2]}most"]
     if tokens[i] in words.PLACES and words.PLACES[tokens[i]] not in BARE:
         return None  # "turning its head back"
     if tokens[i] in (

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotators.boxes import box_iou
+from annotators.noun_lore import MATERIAL_COLOURS, TYPICAL_COLOURS, outline_fit
 from annotators.noun_phrase import PhraseParts, read_phrase
 from annotators.place_map import place_fit
 from annotators.region_pool import Layer, Pool, make_pool
@@ -20,6 +21,8 @@ SMALLEST, LARGEST = 0.002, 0.35
 """Shares of the view between which a region is taken for a thing."""
 RIVAL = 0.5
 """Share of the best score from which a region takes part in comparisons of size and place."""
+LEAST = 0.03
+"""Score under which a region does not fit at all."""
 OVERLAP = 0.4
 """IoU of boxes from which two regions are the same thing."""
 
@@ -33,13 +36,14 @@ COMPARISONS: dict[str, tuple[str, float]] = {
 def choose(layer: Layer, parts: PhraseParts) -> tuple[Pool, list[tuple[int, float]]]:
     """The regions that `parts` means and their scores in [0, 1], best first; one for a singular, more for a plural.
 
-    Empty when no region scores above 0.
+    A score is lower when another region fits nearly as well, and when no colour could be looked for. Empty when no
+    region scores at least `LEAST`.
     """
-    pool = make_pool(layer, parts.colours or parts.part_colours)
+    pool = make_pool(layer, wanted_colours(parts))
     scores = region_scores(pool, parts)
     if parts.relation and parts.anchor:
         anchor = read_phrase(parts.anchor)
-        if anchor.colours:
+        if wanted_colours(anchor):
             scores = scores * _relation_fit(layer, pool, parts.relation, anchor)
     rivals = distinct(pool, scores)
     if not rivals:
@@ -48,10 +52,20 @@ def choose(layer: Layer, parts: PhraseParts) -> tuple[Pool, list[tuple[int, floa
         (i, scores[i] * f) for i, f in zip(rivals, _compare(pool, rivals, parts), strict=True)
     ]
     compared.sort(key=lambda pair: -pair[1])
+    doubt = compared[1][1] / compared[0][1] if len(compared) > 1 and not parts.plural else 0.0
+    sure = (1.0 - 0.5 * doubt) * (1.0 if wanted_colours(parts) else 0.6)
+    compared = [(i, float(score * sure)) for i, score in compared]
     if not parts.plural:
         return pool, compared[:1]
     several = [pair for pair in compared if pair[1] >= RIVAL * compared[0][1]]
     return pool, several[: parts.count or 8]
+
+
+def wanted_colours(parts: PhraseParts) -> tuple[str, ...]:
+    """The colours said of the target, else of a part of it, else usual for its material, else for its noun."""
+    said = parts.colours or parts.part_colours
+    usual = [c for m in parts.materials for c in MATERIAL_COLOURS.get(m, ())]
+    return said or tuple(usual) or TYPICAL_COLOURS.get(parts.head, ())
 
 
 def region_scores(pool: Pool, parts: PhraseParts) -> Floats:
@@ -59,8 +73,12 @@ def region_scores(pool: Pool, parts: PhraseParts) -> Floats:
     score = thing_fit(pool)
     if parts.colours or parts.part_colours:
         score = score * pool.colour * (0.3 + 0.7 * np.sqrt(pool.salient))
+    elif wanted_colours(parts):
+        score = score * (0.1 + 0.9 * pool.colour) * (0.3 + 0.7 * np.sqrt(pool.salient))
     else:
         score = score * np.sqrt(pool.salient)
+    outline = [outline_fit(parts.head, b[2] - b[0], b[3] - b[1]) for b in pool.box]
+    score = score * np.array(outline)
     if parts.places:
         fit = place_fit(parts.places, pool.x, pool.y)
         score = score * (np.sqrt(fit) if set(parts.places) & set(COMPARISONS) else fit)
@@ -77,7 +95,7 @@ def thing_fit(pool: Pool) -> Floats:
 
 def distinct(pool: Pool, scores: Floats, *, most: int = 12) -> list[int]:
     """Regions with at least `RIVAL` of the best score, best first, no two of them the same thing."""
-    if not len(scores) or scores.max() <= 0:
+    if not len(scores) or scores.max() < LEAST:
         return []
     kept: list[int] = []
     for i in np.argsort(-scores, kind="stable"):
@@ -120,7 +138,7 @@ def _compare(pool: Pool, rivals: Sequence[int], parts: PhraseParts) -> Floats:
 
 def _relation_fit(layer: Layer, pool: Pool, relation: str, anchor: PhraseParts) -> Floats:
     """How well each region of `pool` stands in `relation` to the best region for the anchor, in [0, 1]."""
-    others = make_pool(layer, anchor.colours)
+    others = make_pool(layer, wanted_colours(anchor))
     scores = region_scores(others, anchor)
     if not len(scores) or scores.max() < 0.1:
         return np.ones(len(pool.area))

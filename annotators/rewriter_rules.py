@@ -8,7 +8,7 @@ came from reading how people ask for things in photographs; it holds shapes of s
 import re
 from collections.abc import Sequence
 
-from annotators.lexicon import COMMANDS, word_set
+from annotators.lexicon import COMMANDS, STOPS, word_set
 from annotators.noun_phrase import TOKEN, PhraseParts, noun_run_end, read_phrase, tokenize
 from annotators.phrase import Phrase
 from annotators.protocols import Image
@@ -80,6 +80,7 @@ AIMS = (
     r"locate",
     r"segment",
     r"mask(?: out)?",
+    r"move the (?:gripper|arm|hand|robot|cursor|pointer) (?:over )?to(?:wards?)?",
     r"select",
     r"mark",
     r"box",
@@ -125,6 +126,7 @@ GOAL = re.compile(
 START = re.compile(rf"\b(?P<t>{NP})$", re.IGNORECASE)
 POLITE = re.compile(
     r"^(?:(?:hey|hi|hello|ok|okay|now|robot|please|then|and)[,!]?\s+|(?:can|could|would|will) you(?: please)?\s+"
+    r"|do you (?:see|have)\s+"
     r"|i (?:want|need|would like) (?:you to\s+)?|let's\s+|go(?: and)?\s+)+",
     re.IGNORECASE,
 )
@@ -230,13 +232,7 @@ def _command(text: str) -> str:
             text if re.match(r"[a-z][a-z ,'-]+$", text, re.IGNORECASE) and len(words) <= 12 else ""
         )
     before = tokenize(text[: match.start()])
-    if (
-        before
-        and before[0] not in COMMANDS
-        and re.search(
-            r"\b(?:in|on|at|next to|behind|beside|with|by|near|of|wearing)$", " ".join(before)
-        )
-    ):
+    if before and before[0] not in COMMANDS and before[-1] in STOPS | BRIDGES:
         return text  # a phrase without a determiner: "guy in the red shirt"
     return match["t"]
 
