@@ -230,10 +230,12 @@ def _absolute(source: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """
     options = {key: value for key, value in source.items() if key != "kind"}
     config = source_module(source["kind"]).Config.model_validate(options)
-    paths = {name: str(base / value) for name, value in config if isinstance(value, Path)}
+    for name, value in config:
+        if isinstance(value, Path):
+            options[name] = str(base / value)
     if "parts" in options:
-        paths["parts"] = [_absolute(part, base) for part in options["parts"]]
-    return {"kind": source["kind"], **options, **paths}
+        options["parts"] = [_absolute(part, base) for part in options["parts"]]
+    return {"kind": source["kind"], **options}
 
 
 def _stages(recipe: Recipe, expert_factory: ExpertFactory) -> tuple[Stage, ...]:

@@ -71,7 +71,7 @@ def _start(workers: int | None) -> None:
 
 
 def _run(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Receipt]:
-    actor = ray.remote(num_cpus=1, max_restarts=0)(_Worker)
+    actor: Any = ray.remote(num_cpus=1, max_restarts=0)(_Worker)
     queue = deque((unit, frozenset[int]()) for unit in units)
     deaths: dict[int, int] = {}
     idle = [actor.remote(job) for _ in range(min(workers, len(units)))]
