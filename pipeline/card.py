@@ -17,6 +17,7 @@ import yaml
 from numpy.typing import NDArray
 
 from pipeline.codec import ImageFormat
+from pipeline.config import StagesConfig
 from pipeline.features import hf_features
 from pipeline.index import read_index
 from pipeline.manifest import Manifest, read_manifest
@@ -155,8 +156,10 @@ def _image_format(manifest: Manifest) -> ImageFormat:
 def _experts(recipe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(stage, expert, options) of the panel."""
     rows = []
-    for stage, config in (recipe.get("stages") or {}).items():
-        for use in (config or {}).get("experts", []):
+    for (
+        stage
+    ) in StagesConfig.model_fields:  # in the order they run; the manifest sorts them by name
+        for use in ((recipe.get("stages") or {}).get(stage) or {}).get("experts", []):
             options = ", ".join(f"{k}={v!r}" for k, v in sorted(use["options"].items()))
             rows.append((stage, use["use"], options))
     return rows

@@ -80,6 +80,18 @@ def test_a_dataset_without_samples_has_a_card_too(tmp_path: Path):
     assert "| committed | 0 |" in write_card(tmp_path).read_text()
 
 
+@pytest.mark.slow
+def test_the_panel_is_listed_in_the_order_it_runs(tmp_path: Path):
+    write_dataset(tmp_path, samples(1))
+    manifest = read_manifest(tmp_path)
+    experts = {"experts": [{"use": "rules", "options": {"b": 1, "a": "x"}}]}
+    stages = {"ground": {"experts": [{"use": "regions", "options": {}}]}, "rewrite": experts}
+    manifest = manifest.model_copy(update={"recipe": {**manifest.recipe, "stages": stages}})
+    card = render_card(manifest, read_index(tmp_path, "train"), shard_bytes=1)
+    rows = "| rewrite | rules | a='x', b=1 |\n| ground | regions | (none) |\n"
+    assert rows in card
+
+
 def test_a_folder_without_manifest_has_no_card(tmp_path: Path):
     with pytest.raises(ValueError, match="no maskmix dataset"):
         write_card(tmp_path)
