@@ -32,8 +32,9 @@ class FakeRewriter:
         answers: list[list[Phrase]] = []
         for phrasings in instructions:
             words = phrasings[0].split()[: self.words] if phrasings else []
-            made = Phrase(text=" ".join(words), role="simplified", made_by=self.name)
-            answers.append([made] if len(words) >= 2 else [])
+            text = " ".join(words) if len(words) >= 2 else ""
+            made = [Phrase(text=text, role="simplified", made_by=self.name)] if text else []
+            answers.append(made)
         return answers
 
 
