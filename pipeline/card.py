@@ -82,7 +82,7 @@ def render_card(manifest: Manifest, index: pa.Table, *, shard_bytes: int) -> str
         score=_quartiles(column("score")),
         sizes=(_range(column("width")), _range(column("height"))),
         experts=_experts(manifest.recipe),
-        stages=manifest.recipe.get("stages", {}),
+        stages=_stages(manifest.recipe),
         recipe=yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True, width=100),
     )  # fmt: skip
 
@@ -153,13 +153,16 @@ def _image_format(manifest: Manifest) -> ImageFormat:
     return "png" if manifest.recipe.get("image_format") == "png" else "jpg"
 
 
+def _stages(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages in the order they run (the manifest sorts them by name); None for those left out."""
+    return {name: (recipe.get("stages") or {}).get(name) for name in StagesConfig.model_fields}
+
+
 def _experts(recipe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(stage, expert, options) of the panel."""
     rows = []
-    for (
-        stage
-    ) in StagesConfig.model_fields:  # in the order they run; the manifest sorts them by name
-        for use in ((recipe.get("stages") or {}).get(stage) or {}).get("experts", []):
+    for stage, config in _stages(recipe).items():
+        for use in (config or {}).get("experts", []):
             options = ", ".join(f"{k}={v!r}" for k, v in sorted(use["options"].items()))
             rows.append((stage, use["use"], options))
     return rows
