@@ -168,7 +168,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about a dataset, its runs and a comparison."""
-    from pipeline.report import write_report
+    from pipeline.report.page import write_report
 
     if comparison is not None and comparison.is_dir():
         comparison = comparison / "compare.json"

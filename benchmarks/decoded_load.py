@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.made_samples import encode_all, make_samples, write_dataset
 from benchmarks.ratio import compare, require, run
-from pipeline.images import decode
+from pipeline.intake.images import decode
 from pipeline.reader import iterate_samples
 
 SAMPLES, PER_SHARD = 192, 64

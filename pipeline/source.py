@@ -14,7 +14,7 @@ class Source(Protocol):
     A source module has a pydantic `Config` (frozen, extra forbidden; fields that are paths are typed `Path`) and
     `make(config, image_format) -> Source`; `pipeline.registry` names it. Listing what there is happens in `make` and
     raises ValueError when nothing can be listed (missing file, empty folder). A single bad input is no error: its
-    `load` gives a Reject with stage "source". Images go through `pipeline.images.admit`; ids are unique over the
+    `load` gives a Reject with stage "source". Images go through `pipeline.intake.images.admit`; ids are unique over the
     whole source.
     """
 

@@ -17,7 +17,7 @@ from annotators.protocols import Grounder, Rewriter, Segmenter, TextSegmenter
 from annotators.registry import make_expert
 from pipeline.codec import encode_sample
 from pipeline.config import ExpertUse, Recipe, recipe_hash, validate
-from pipeline.images import UnitImages
+from pipeline.intake.images import UnitImages
 from pipeline.manifest import Receipt, receipt_path, shard_name, write_json
 from pipeline.records import Reject, Sample
 from pipeline.registry import source_module

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 
-from pipeline.images import admit, decode
+from pipeline.intake.images import admit, decode
 from pipeline.shards import write_atomic
 from trainer.effects import Effect, Shown, apply_effect
 from trainer.predictor import Predictor

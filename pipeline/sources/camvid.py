@@ -2,7 +2,7 @@
 
 A folder of NAME.jpg photographs and NAME.png class maps. One sample for every class (and for some, every half of the
 picture) that covers at least `min_area`; gold is the true region, and each sample is born with one candidate that is
-right or wrong in known shares (`pipeline.label_noise`). The candidate carries the same scores whether right or wrong;
+right or wrong in known shares (`pipeline.intake.label_noise`). The candidate carries the same scores either way;
 what was done to it stands in `extra` for audits, where no expert and no trainer looks.
 
 Cambridge-driving Labeled Video Database: Brostow, Fauqueur and Cipolla, Pattern Recognition Letters 30(2), 2009.
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from annotators.masks import BoolMask, encode_mask
-from pipeline.admission import FileConfig, admit_sample, hash_unit
-from pipeline.camvid_words import CLASSES, HALF, THINGS, WHOLE
 from pipeline.codec import ImageFormat
-from pipeline.image_files import read_image
-from pipeline.label_noise import Noise, pick_noise, spoil
+from pipeline.intake.admission import FileConfig, admit_sample, hash_unit
+from pipeline.intake.camvid_words import CLASSES, HALF, THINGS, WHOLE
+from pipeline.intake.image_files import read_image
+from pipeline.intake.label_noise import Noise, pick_noise, spoil
+from pipeline.intake.refusal import Refused
 from pipeline.records import Candidate, Provenance, Reject, Sample, safe_id
-from pipeline.refusal import Refused
 
 BELIEF = 0.5
 """Score and stability of every candidate: they must say nothing about which are right."""

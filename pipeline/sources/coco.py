@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from annotators.masks import Mask
-from pipeline.admission import FileConfig, admit_sample
 from pipeline.codec import ImageFormat
-from pipeline.gold_masks import mask_from_polygons, mask_from_rle, union
-from pipeline.image_files import duplicate, first_of_each, read_image
+from pipeline.intake.admission import FileConfig, admit_sample
+from pipeline.intake.gold_masks import mask_from_polygons, mask_from_rle, union
+from pipeline.intake.image_files import duplicate, first_of_each, read_image
+from pipeline.intake.refusal import Refused
 from pipeline.records import Reject, Sample, safe_id
-from pipeline.refusal import Refused
 
 
 class Config(FileConfig):

@@ -2,18 +2,18 @@
 
 `NAME.txt` holds one phrasing a line (blank lines do not count); `NAME.json` holds an object with the keys of a line of
 the jsonl source, save `image`. Every image under the folder is one input (which endings count:
-`pipeline.image_files`); `NAME.mask.png` files are gold that a .json points to. Other files are not inputs.
+`pipeline.intake.image_files`); `NAME.mask.png` files are gold that a .json points to. Other files are not inputs.
 """
 
 from pathlib import Path
 from typing import Any
 
-from pipeline.admission import FileConfig, admit_sample
 from pipeline.codec import ImageFormat
-from pipeline.entry import entry_extra, entry_gold, entry_instructions, parse_entry
-from pipeline.image_files import duplicate, first_of_each, list_images, read_image
+from pipeline.intake.admission import FileConfig, admit_sample
+from pipeline.intake.entry import entry_extra, entry_gold, entry_instructions, parse_entry
+from pipeline.intake.image_files import duplicate, first_of_each, list_images, read_image
+from pipeline.intake.refusal import Refused
 from pipeline.records import Reject, Sample, safe_id
-from pipeline.refusal import Refused
 
 
 class Config(FileConfig):

@@ -9,12 +9,18 @@ Every line that is not blank is one input.
 
 from pathlib import Path
 
-from pipeline.admission import FileConfig, admit_sample
 from pipeline.codec import ImageFormat
-from pipeline.entry import entry_extra, entry_gold, entry_instructions, local_path, parse_entry
-from pipeline.image_files import duplicate, first_of_each, read_image
+from pipeline.intake.admission import FileConfig, admit_sample
+from pipeline.intake.entry import (
+    entry_extra,
+    entry_gold,
+    entry_instructions,
+    local_path,
+    parse_entry,
+)
+from pipeline.intake.image_files import duplicate, first_of_each, read_image
+from pipeline.intake.refusal import Refused
 from pipeline.records import Reject, Sample, safe_id
-from pipeline.refusal import Refused
 
 
 class Config(FileConfig):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.admission import FileConfig, admit_sample
 from pipeline.codec import ImageFormat
 from pipeline.config import Strict
-from pipeline.image_files import read_image
+from pipeline.intake.admission import FileConfig, admit_sample
+from pipeline.intake.image_files import read_image
+from pipeline.intake.refusal import Refused
 from pipeline.records import Reject, Sample, safe_id
-from pipeline.refusal import Refused
 
 
 class Config(Strict):

@@ -52,4 +52,3 @@ class Rewrite:
                 ]
             done[row] = replace(sample, faults=faults[row]).fill("phrases", tuple(phrases))
         return done
-

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.camvid_words import CLASSES, HALF, WHOLE
 from pipeline.config import load_recipe
-from pipeline.label_noise import SHARES, TOTAL
+from pipeline.intake.camvid_words import CLASSES, HALF, WHOLE
+from pipeline.intake.label_noise import SHARES, TOTAL
 from pipeline.records import Reject, Sample
 from pipeline.sources import camvid
 from pipeline.work import Job, Unit, make_line, resolve, walk

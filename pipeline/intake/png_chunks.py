@@ -8,7 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from pipeline.refusal import Refused
+from pipeline.intake.refusal import Refused
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PALETTE, ALPHA = 3, (4, 6)

@@ -14,9 +14,9 @@ import numpy as np
 
 from annotators.masks import BoolMask
 from annotators.votes import votes_of
-from pipeline.images import decode
+from pipeline.intake.images import decode
 from pipeline.records import Sample
-from pipeline.report_facts import SampleFact, iou
+from pipeline.report.facts import SampleFact, iou
 
 SIDE = 400
 """Longer side of a thumbnail, px."""

@@ -14,13 +14,13 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from annotators.masks import BoolMask
-from pipeline import report_sections as sections
 from pipeline.manifest import MANIFEST, read_manifest
 from pipeline.records import Sample
-from pipeline.report_facts import Facts, fetch, gather
-from pipeline.report_funnel import funnel
-from pipeline.report_gallery import Card, choose, prediction_card, sample_card
-from pipeline.report_runs import (
+from pipeline.report import sections
+from pipeline.report.facts import Facts, fetch, gather
+from pipeline.report.funnel import funnel
+from pipeline.report.gallery import Card, choose, prediction_card, sample_card
+from pipeline.report.runs import (
     METRICS,
     Result,
     Run,

@@ -1,6 +1,6 @@
 """Why one input is turned away at the edge: a reason that can be counted and a detail to read.
 
-Raised where an input is examined (`pipeline.images`, `pipeline.instructions`, `pipeline.gold_masks`); the source
+Raised where an input is examined (`images`, `instructions` and `gold_masks` beside this file); the source
 that listed the input turns it into a `Reject`, so one bad input never stops a build.
 """
 

@@ -12,11 +12,11 @@ import pytest
 from annotators.label import Label
 from annotators.masks import encode_mask
 from pipeline.records import Candidate, Provenance, Sample
-from pipeline.report_facts import auc, count, fetch, gather, iou
-from pipeline.report_gallery import SIDE, choose, outline, prediction_card, sample_card
-from pipeline.report_runs import read_comparison, read_lines, read_predictions, read_run
+from pipeline.report.facts import auc, count, fetch, gather, iou
+from pipeline.report.gallery import SIDE, choose, outline, prediction_card, sample_card
+from pipeline.report.runs import read_comparison, read_lines, read_predictions, read_run
 from tests.pipeline.datasets_for_tests import bare_sample, write_dataset
-from tests.pipeline.report_inputs import drawn_sample, write_comparison
+from tests.pipeline.report.inputs import drawn_sample, write_comparison
 
 
 def square(x: int, width: int) -> np.ndarray:

@@ -14,9 +14,9 @@ import numpy as np
 from annotators.boxes import check_box
 from annotators.masks import Mask, coco_rle, decode_rle, encode_mask, polygons_to_mask
 from pipeline.codec import sniff
-from pipeline.image_files import read_image
-from pipeline.png_chunks import read_chunks
-from pipeline.refusal import Refused
+from pipeline.intake.image_files import read_image
+from pipeline.intake.png_chunks import read_chunks
+from pipeline.intake.refusal import Refused
 
 Size = tuple[int, int]
 

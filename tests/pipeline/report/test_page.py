@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.records import Reject
-from pipeline.report import write_report
+from pipeline.report.page import write_report
 from tests.pipeline.datasets_for_tests import write_dataset
-from tests.pipeline.report_inputs import (
+from tests.pipeline.report.inputs import (
     drawn_sample,
     write_comparison,
     write_discriminator,

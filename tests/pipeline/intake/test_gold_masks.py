@@ -9,8 +9,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from annotators.masks import encode_mask
-from pipeline import gold_masks
-from pipeline.refusal import Refused
+from pipeline.intake import gold_masks
+from pipeline.intake.refusal import Refused
 
 SIZE = (6, 9)
 

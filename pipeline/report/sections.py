@@ -10,9 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.plots import Row, Series, dot_plot, histogram, legend, line_plot, share_bars, thin
-from pipeline.report_facts import Facts, SampleFact, auc
-from pipeline.report_runs import METRICS, Comparison, Run, read_discriminator, read_weights
+from pipeline.report.facts import Facts, SampleFact, auc
+from pipeline.report.plots import (
+    Row,
+    Series,
+    dot_plot,
+    histogram,
+    legend,
+    line_plot,
+    share_bars,
+    thin,
+)
+from pipeline.report.runs import METRICS, Comparison, Run, read_discriminator, read_weights
 
 Section = dict[str, Any]
 HIT = 0.5

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.refusal import Refused
+from pipeline.intake.refusal import Refused
 
 MAX_CHARACTERS = 2000
 

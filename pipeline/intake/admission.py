@@ -14,8 +14,8 @@ from pydantic import Field
 from annotators.masks import Mask
 from pipeline.codec import ImageFormat
 from pipeline.config import Strict
-from pipeline.images import admit
-from pipeline.instructions import clean_instructions
+from pipeline.intake.images import admit
+from pipeline.intake.instructions import clean_instructions
 from pipeline.records import GoldRole, Sample, SourceRef
 
 

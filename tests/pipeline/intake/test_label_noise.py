@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.label_noise import SHARES, TOTAL, pick_noise, spoil
+from pipeline.intake.label_noise import SHARES, TOTAL, pick_noise, spoil
 
 TRUTH = np.zeros((40, 60), bool)
 TRUTH[10:20, 15:30] = True

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from pipeline.plots import (
+from pipeline.report.plots import (
     BOTTOM,
     HEIGHT,
     LEFT,

@@ -12,8 +12,13 @@ from typing import Any
 
 from annotators.masks import Mask
 from annotators.registry import unknown
-from pipeline.gold_masks import mask_from_box, mask_from_file, mask_from_polygons, mask_from_rle
-from pipeline.refusal import Refused
+from pipeline.intake.gold_masks import (
+    mask_from_box,
+    mask_from_file,
+    mask_from_polygons,
+    mask_from_rle,
+)
+from pipeline.intake.refusal import Refused
 
 TEXTS = ("id", "image", "style", "licence", "url", "split", "mask")
 GOLD = ("mask", "rle", "polygons", "box")
@@ -71,7 +76,7 @@ def entry_gold(fields: Mapping[str, Any], folder: Path, size_hw: tuple[int, int]
     """The gold of an entry whose paths are relative to `folder`, in the frame of the upright image.
 
     Raises:
-        Refused: as `pipeline.gold_masks` says.
+        Refused: as `pipeline.intake.gold_masks` says.
     """
     if "mask" in fields:
         return mask_from_file(local_path(fields["mask"], folder), size_hw)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.manifest import Totals
-from pipeline.report_runs import read_lines
+from pipeline.report.runs import read_lines
 
 STAGES = ("source", "rewrite", "ground", "segment", "fuse", "score", "keep")
 QUARANTINE = "quarantine"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import UnitImages, admit, decode, upright
-from pipeline.png_chunks import SIGNATURE
+from pipeline.intake.images import UnitImages, admit, decode, upright
+from pipeline.intake.png_chunks import SIGNATURE
+from pipeline.intake.refusal import Refused
 from pipeline.records import Sample, SourceRef
-from pipeline.refusal import Refused
 
 HEIGHT, WIDTH = 32, 48
 
@@ -330,8 +330,8 @@ def test_a_bomb_is_refused_without_the_memory_it_asks_for(kind: str, tmp_path):
     (tmp_path / "bomb").write_bytes(data)
     code = """
 import resource, sys
-from pipeline.images import admit
-from pipeline.refusal import Refused
+from pipeline.intake.images import admit
+from pipeline.intake.refusal import Refused
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.instructions import MAX_CHARACTERS, clean_instructions
-from pipeline.refusal import Refused
+from pipeline.intake.instructions import MAX_CHARACTERS, clean_instructions
+from pipeline.intake.refusal import Refused
 
 
 def reason(*texts: object) -> str:

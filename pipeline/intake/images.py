@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from pipeline.codec import ImageFormat, sniff
-from pipeline.png_chunks import PALETTE, PngHeader, read_chunks
+from pipeline.intake.png_chunks import PALETTE, PngHeader, read_chunks
+from pipeline.intake.refusal import Refused
 from pipeline.records import Sample
-from pipeline.refusal import Refused
 
 RGB = NDArray[np.uint8]
 """uint8 (h, w, 3), upright."""
