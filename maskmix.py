@@ -120,7 +120,11 @@ def verify(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
     found = verify_dataset(dataset)
     if as_json:
         _say_json(
-            {"dataset": str(dataset), "samples": found.samples, "problems": list(found.problems)}
+            {
+                "dataset": str(dataset),
+                "samples": found.samples,
+                "problems": [str(problem) for problem in found.problems],
+            }
         )
     else:
         for problem in found.problems:
@@ -325,10 +329,11 @@ def main() -> None:
     try:
         app(prog_name="maskmix")
     except (ValueError, OSError) as error:
-        sys.exit(_complain(error))
+        sys.exit(complain(error))
 
 
-def _complain(error: Exception) -> int:
+def complain(error: Exception) -> int:
+    """Say one line on standard error; the exit code for what a user can mend."""
     print(f"error: {error}", file=sys.stderr)
     return 2
 
