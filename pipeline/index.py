@@ -4,7 +4,6 @@ Made in one streaming pass over receipts and verified shards, before there is a 
 same bytes. `shard` and `offset` lead to a sample's first tar header.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.codec import JSON_SUFFIX, decode_json
 from pipeline.manifest import Receipt
-from pipeline.shards import read_shard, sync_folder, temporary_name
+from pipeline.shards import atomic_file, read_shard
 
 INDEX = pa.schema(
     [
@@ -85,24 +84,14 @@ def write_index(root: Path, split: str, receipts: Iterable[Receipt]) -> Path:
     """
     path = index_path(root, split)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = temporary_name(path)
     rows: list[dict[str, Any]] = []
-    try:
-        with open(tmp, "xb") as file:
-            with pq.ParquetWriter(file, INDEX) as writer:
-                for receipt in receipts:
-                    rows.extend(_rows(root, receipt))
-                    while len(rows) >= ROWS_PER_GROUP:
-                        writer.write_table(index_table(rows[:ROWS_PER_GROUP]))
-                        rows = rows[ROWS_PER_GROUP:]
-                writer.write_table(index_table(rows))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(tmp, path)
-    except BaseException:
-        tmp.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with atomic_file(path) as file, pq.ParquetWriter(file, INDEX) as writer:
+        for receipt in receipts:
+            rows.extend(_rows(root, receipt))
+            while len(rows) >= ROWS_PER_GROUP:
+                writer.write_table(index_table(rows[:ROWS_PER_GROUP]))
+                rows = rows[ROWS_PER_GROUP:]
+        writer.write_table(index_table(rows))
     return path
 
 

@@ -11,9 +11,11 @@ import mmap
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 BLOCK = 512
 Members = dict[str, memoryview]
@@ -157,11 +159,18 @@ def temporary_name(path: Path) -> Path:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """tmp -> fsync -> rename -> fsync folder: `path` is either absent, old or whole."""
+    """Write `data` so that `path` is either absent, old or whole."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """tmp -> fsync -> rename -> fsync folder: the file written becomes `path` when the block ends well."""
     tmp = temporary_name(path)
     try:
         with open(tmp, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(tmp, path)

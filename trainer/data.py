@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.intake.images import decode
 from pipeline.reader import iterate_samples
 from pipeline.records import Sample
 from pipeline.sidecar import read_sidecar
@@ -150,14 +151,12 @@ def decode_image(sample: Sample) -> NDArray[np.uint8]:
     Raises:
         ValueError: the bytes do not decode to the size the sample says.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(sample.image, np.uint8), flags)
-    if image is None or image.shape[:2] != sample.size_hw:
-        got = "nothing" if image is None else f"{image.shape[:2]} pixels"
+    image = decode(sample.image)
+    if image.shape[:2] != sample.size_hw:
         raise ValueError(
-            f"sample {sample.id!r}: its image decodes to {got}; expected {sample.size_hw} (h, w)"
+            f"sample {sample.id!r}: its image decodes to {image.shape[:2]} pixels; expected {sample.size_hw} (h, w)"
         )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return image
 
 
 def resize_image(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
