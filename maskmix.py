@@ -46,6 +46,9 @@ SetOption = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
 LimitOption = Annotated[int | None, typer.Option(help="Only the first N inputs.")]
 SeedOption = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Processes side by side; the numbers do not depend on it.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON line for programs.")]
 DatasetArgument = Annotated[Path, typer.Argument(help="A dataset folder.")]
 TrainArgument = Annotated[str, typer.Argument(help="A dataset folder, or org/name on the hub.")]
@@ -211,13 +214,16 @@ def discriminate(
     override: SetOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Keep logs here.")] = None,
     seed: SeedOption = None,
+    workers: WorkersOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Judge every machine label out of sample; writes the dataset's weights sidecar."""
     from trainer.config import load
     from trainer.discriminate import discriminate as judge
 
-    facts = judge(_local(dataset), load(recipe, override or []), out=out, seed=seed or 0)
+    facts = judge(
+        _local(dataset), load(recipe, override or []), out=out, seed=seed or 0, workers=workers
+    )
     short = {key: value for key, value in facts.items() if not isinstance(value, dict | list)}
     _say(short, as_json)
 
@@ -289,7 +295,7 @@ def compare(
         list[str] | None, typer.Option(help="Repeatable; default: the usual ones.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N-1.")] = 3,
-    workers: Annotated[int, typer.Option(min=1, help="Processes side by side.")] = 1,
+    workers: WorkersOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate every weighting method; print the table. Run it again to resume."""
