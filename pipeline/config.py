@@ -88,7 +88,8 @@ class Recipe(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     split: str = Field("train", pattern=r"^[a-z][a-z0-9_]{0,31}$")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
+    """Of what the source draws (scenes, which samples have gold), unless the source's own seed says otherwise."""
     limit: int | None = Field(None, ge=1)
     """Only the first `limit` inputs of the source."""
     unit_size: int = Field(32, ge=1, le=100_000)

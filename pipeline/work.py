@@ -77,14 +77,7 @@ def resolve(raw: Mapping[str, Any]) -> Recipe:
         ValueError: an unknown or wrong key, at any depth.
     """
     recipe: Recipe = validate(Recipe, raw, "recipe")
-    options = dict(recipe.source)
-    kind = options.pop("kind", None)
-    if not isinstance(kind, str):
-        raise ValueError(
-            f"recipe: source.kind is {kind!r}; expected the name of a source, e.g. kind: folder"
-        )
-    config = validate(source_module(kind).Config, options, f"recipe source {kind!r}")
-    return recipe.model_copy(update={"source": {"kind": kind, **config.model_dump(mode="json")}})
+    return recipe.model_copy(update={"source": _resolve_source(recipe.source, recipe.seed)})
 
 
 def make_line(job: Job, expert_factory: ExpertFactory = make_expert) -> Line:
@@ -221,6 +214,24 @@ def _quarantine(sample_id: str, detail: str) -> Reject:
 
 def _say(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:500]
+
+
+def _resolve_source(raw: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Source options with defaults filled in, and `seed` where the source draws and the recipe gives it no other."""
+    options = dict(raw)
+    kind = options.pop("kind", None)
+    if not isinstance(kind, str):
+        raise ValueError(
+            f"recipe: source.kind is {kind!r}; expected the name of a source, e.g. kind: folder"
+        )
+    known = source_module(kind).Config
+    for name in {"seed", "gold_seed"} & set(known.model_fields):
+        options.setdefault(name, seed)
+    config = validate(known, options, f"recipe source {kind!r}")
+    resolved = {"kind": kind, **config.model_dump(mode="json")}
+    if "parts" in resolved:
+        resolved["parts"] = [_resolve_source(part, seed) for part in resolved["parts"]]
+    return resolved
 
 
 def _absolute(source: Mapping[str, Any], base: Path) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 from annotators.registry import make_expert
+from pipeline.config import recipe_hash
 from pipeline.shards import read_shard
-from pipeline.work import Unit, make_line, run_unit
+from pipeline.work import Unit, make_line, resolve, run_unit
 from tests.e2e.lines import draw_items, job, recipe
 
 
@@ -52,3 +53,18 @@ def test_a_sample_that_cannot_be_written_is_quarantined_alone(tmp_path):
     told = json.loads(said)
     assert (told["sample_id"], told["stage"]) == ("s-0002", "quarantine")
     assert "score_raw is float nan" in told["detail"]
+
+
+def test_the_seed_of_a_recipe_reaches_every_source_that_draws() -> None:
+    raw = {
+        "name": "x",
+        "seed": 7,
+        "source": {
+            "kind": "concat",
+            "parts": [{"kind": "tabletop"}, {"kind": "tabletop", "seed": 3}, {"kind": "photos"}],
+        },
+        "stages": {"fuse": {}},
+    }
+    parts = resolve(raw).source["parts"]
+    assert [part.get("seed") for part in parts[:2]] == [7, 3]
+    assert recipe_hash(resolve(raw)) != recipe_hash(resolve(raw | {"seed": 8}))
