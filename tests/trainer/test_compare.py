@@ -28,6 +28,7 @@ def test_methods_share_model_budget_and_data_and_differ_in_weighting_alone(dwsl:
     assert with_changes(dwsl, METHODS["gold-only"]).weight.method == "gold_only"
 
 
+@pytest.mark.slow
 def test_a_comparison_runs_whole_and_again_without_training(
     squares_test: Path, dwsl: TrainRecipe, tmp_path: Path
 ):
