@@ -372,6 +372,8 @@ def _local(dataset: str) -> Path:
 
 def _executor(name: ExecutorName, workers: int | None) -> Any:
     if name is ExecutorName.local:
+        if workers is not None:
+            raise ValueError("--workers is for --executor ray; local runs in this one process")
         from pipeline.executors.local import run_local
 
         return run_local

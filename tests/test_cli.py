@@ -43,6 +43,10 @@ def test_the_flags_of_build_are_frozen() -> None:
         (["plan", "--set", "source.path=/nonexistent"], "/nonexistent"),
         (["plan", "--set", "stages.rewrite.experts.0.use=rulez"], "did you mean 'rules'?"),
         (["plan", "--set", "seed"], "expected KEY"),
+        (
+            ["build", "--executor", "local", "--workers", "2", "--set", "source={kind: photos}"],
+            "--workers is for --executor ray",
+        ),
         (["verify", "/nonexistent"], "/nonexistent"),
         (["report", "/nonexistent"], "/nonexistent"),
         (["fit", "/nonexistent", "--out", "/tmp/never"], "/nonexistent"),

@@ -8,6 +8,7 @@ gold, else by quality), those that are trusted and wrong, those without a target
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -105,25 +106,17 @@ def sample_card(sample: Sample, why: str) -> Card:
     assert sample.label is not None, sample.id
     gold = sample.gold.array() if sample.gold else None
     label = sample.label.mask >= 128
-    height, width = sample.size_hw
-    scale = min(1.0, SIDE / max(height, width))
+    scale = _scale(sample)
     votes = votes_of(sample.candidates or (), sample.size_hw)
     layers = [Layer(kind="candidate", name=v.expert, path=outline(v.mask, scale)) for v in votes]
     layers.append(Layer(kind="label", name=sample.label.rule, path=outline(label, scale)))
     if gold is not None:
         layers.append(Layer(kind="gold", name=sample.gold_role, path=outline(gold, scale)))
-    uri, size_hw = thumbnail(sample.image, scale)
     quality = sample.quality
-    return Card(
-        id=sample.id,
-        why=why,
-        uri=uri,
-        width=size_hw[1],
-        height=size_hw[0],
-        layers=tuple(layer for layer in layers if layer.path),
-        instructions=sample.instructions,
-        style=sample.style,
-        dataset=sample.source.dataset,
+    return _card(
+        sample,
+        why,
+        layers,
         label_iou=None if gold is None else iou(label, gold),
         quality=quality.score if quality else None,
         parts=quality.parts if quality else (),
@@ -149,25 +142,39 @@ def prediction_card(sample: Sample, prediction: BoolMask, value: float, why: str
             f"prediction for {sample.id!r} is of {prediction.shape} (h, w) pixels on a photograph of "
             f"{sample.size_hw}; the results belong to another dataset"
         )
-    scale = min(1.0, SIDE / max(sample.size_hw))
+    scale = _scale(sample)
     truth = sample.gold.array() if sample.gold else sample.label.mask >= 128
-    uri, size_hw = thumbnail(sample.image, scale)
-    layers = (
+    layers = [
         Layer(kind="prediction", name="prediction", path=outline(prediction, scale)),
         Layer(kind="gold" if sample.gold else "label", name="target", path=outline(truth, scale)),
+    ]
+    return _card(
+        sample,
+        why,
+        layers,
+        label_iou=value,
+        note="" if prediction.any() else "predicted nothing",
     )
+
+
+def _scale(sample: Sample) -> float:
+    return min(1.0, SIDE / max(sample.size_hw))
+
+
+def _card(sample: Sample, why: str, layers: Sequence[Layer], **more: Any) -> Card:
+    """The fields that every card has, from the sample itself; `more` are the others."""
+    uri, (height, width) = thumbnail(sample.image, _scale(sample))
     return Card(
         id=sample.id,
         why=why,
         uri=uri,
-        width=size_hw[1],
-        height=size_hw[0],
+        width=width,
+        height=height,
         layers=tuple(layer for layer in layers if layer.path),
         instructions=sample.instructions,
         style=sample.style,
         dataset=sample.source.dataset,
-        label_iou=value,
-        note="" if prediction.any() else "predicted nothing",
+        **more,
     )
 
 
