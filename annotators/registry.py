@@ -10,18 +10,18 @@ from importlib.metadata import entry_points
 from typing import Any
 
 EXPERTS: dict[str, str] = {
-    "colour": "annotators.colour:ColourExpert",
+    "colour": "annotators.classical.colour:ColourExpert",
     "fake_faulty": "annotators.fake_faulty:FaultyTextSegmenter",
     "fake_grounder": "annotators.fakes:FakeGrounder",
     "fake_rewriter": "annotators.fakes:FakeRewriter",
     "fake_segmenter": "annotators.fakes:FakeSegmenter",
     "fake_text_segmenter": "annotators.fakes:FakeTextSegmenter",
-    "grabcut": "annotators.grabcut:GrabCutExpert",
-    "place": "annotators.place:PlaceExpert",
-    "regions": "annotators.regions:RegionsExpert",
-    "rules": "annotators.rewriter_rules:RulesRewriter",
-    "saliency": "annotators.saliency:SaliencyExpert",
-    "size": "annotators.size:SizeExpert",
+    "grabcut": "annotators.classical.grabcut:GrabCutExpert",
+    "place": "annotators.classical.place:PlaceExpert",
+    "regions": "annotators.classical.regions:RegionsExpert",
+    "rules": "annotators.language.rewriter_rules:RulesRewriter",
+    "saliency": "annotators.classical.saliency:SaliencyExpert",
+    "size": "annotators.classical.size:SizeExpert",
 }
 """Built-in experts: name -> "module:Class"."""
 

@@ -172,7 +172,7 @@ RULES: dict[Callable[[Files], Iterator[str]], Files] = {
         "trainer/weighting/dwsl.py": "import trainer.weighting.uniform",
     },
     no_expert_knows_another: {
-        "annotators/rewriter_rules.py": "from annotators.fakes import FakeRewriter",
+        "annotators/language/rewriter_rules.py": "from annotators.fakes import FakeRewriter",
         "annotators/fakes.py": "",
     },
     libraries_at_home: {

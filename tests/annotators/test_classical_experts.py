@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from annotators.candidate import Proposal, Provenance
-from annotators.grabcut import GrabCutExpert, colour_model
+from annotators.classical.grabcut import GrabCutExpert, colour_model
 from annotators.phrase import Phrase
 from annotators.registry import make_expert
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from annotators.colour_map import PROTOTYPES, colour_map
-from annotators.lexicon import COLOURS, PLACES, SIZES
-from annotators.noun_lore import MATERIAL_COLOURS, TYPICAL_COLOURS
-from annotators.place_map import HALVES, place_map
-from annotators.saliency_map import saliency_map
-from annotators.size import measure
-from annotators.view import cut, enlarge, pieces, shrink
+from annotators.classical.colour_map import PROTOTYPES, colour_map
+from annotators.classical.place_map import HALVES, place_map
+from annotators.classical.saliency_map import saliency_map
+from annotators.classical.size import measure
+from annotators.classical.view import cut, enlarge, pieces, shrink
+from annotators.language.lexicon import COLOURS, PLACES, SIZES
+from annotators.language.noun_lore import MATERIAL_COLOURS, TYPICAL_COLOURS
 
 
 def lab_of(rgb):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annotators.noun_phrase import read_phrase
+from annotators.language.noun_phrase import read_phrase
 
 CASES = [
     ("the blue mug", {"head": "mug", "colours": ("blue",)}),

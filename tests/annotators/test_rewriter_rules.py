@@ -2,7 +2,7 @@
 
 import pytest
 
-from annotators.rewriter_rules import LONGEST, RulesRewriter, target_of
+from annotators.language.rewriter_rules import LONGEST, RulesRewriter, target_of
 
 CASES = [
     ("the blue mug", "the blue mug"),

@@ -1,7 +1,7 @@
 """The expert that chooses among regions: boxes for segmenters, and masks of its own.
 
 It joins what the single-cue experts know: a region is scored by colour, saliency, place, relation and size
-(`annotators.region_choice`). As a grounder it gives the boxes of its choice, as a text segmenter their masks.
+(`annotators.classical.region_choice`). As a grounder it gives the boxes of its choice, as a text segmenter their masks.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ import numpy as np
 
 from annotators.boxes import clip_box
 from annotators.candidate import Candidate, Proposal, Provenance
+from annotators.classical.region_choice import choose
+from annotators.classical.region_pool import Pool, make_layer
+from annotators.classical.view import View, cut, shrink, smooth
+from annotators.language.noun_phrase import read_phrase
 from annotators.masks import BoolMask, encode_mask
-from annotators.noun_phrase import read_phrase
 from annotators.phrase import Phrase
 from annotators.protocols import Image
-from annotators.region_choice import choose
-from annotators.region_pool import Pool, make_layer
 from annotators.registry import config_hash
-from annotators.view import View, cut, shrink, smooth
 
 
 class RegionsExpert:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotators.view import Map, View, smooth
+from annotators.classical.view import Map, View, smooth
 
 STEP = 12
 """Distance between cuts, in grey levels of a channel stretched to 0..255."""

@@ -1,17 +1,17 @@
 """The expert that hears no word: what stands out in the picture, whatever the phrase says about it.
 
-People mostly ask about what they see first. Abstains where nothing stands out. See `annotators.saliency_map`.
+People mostly ask about what they see first. Abstains where nothing stands out. See `annotators.classical.saliency_map`.
 """
 
 from collections.abc import Sequence
 
 from annotators.candidate import Candidate, Provenance
+from annotators.classical.saliency_map import saliency_map
+from annotators.classical.view import cut, shrink
 from annotators.masks import encode_mask
 from annotators.phrase import Phrase
 from annotators.protocols import Image
 from annotators.registry import config_hash
-from annotators.saliency_map import saliency_map
-from annotators.view import cut, shrink
 
 
 class SaliencyExpert:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from annotators.colour_map import colour_map
+from annotators.classical.colour_map import colour_map
+from annotators.classical.saliency_map import saliency_map
+from annotators.classical.view import Map, View, smooth
 from annotators.masks import BoolMask
-from annotators.saliency_map import saliency_map
-from annotators.view import Map, View, smooth
 
 Floats = NDArray[np.float64]
 

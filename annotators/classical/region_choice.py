@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotators.boxes import box_iou
-from annotators.noun_lore import MATERIAL_COLOURS, TYPICAL_COLOURS, outline_fit
-from annotators.noun_phrase import PhraseParts, read_phrase
-from annotators.place_map import place_fit
-from annotators.region_pool import Layer, Pool, make_pool
+from annotators.classical.place_map import place_fit
+from annotators.classical.region_pool import Layer, Pool, make_pool
+from annotators.language.noun_lore import MATERIAL_COLOURS, TYPICAL_COLOURS, outline_fit
+from annotators.language.noun_phrase import PhraseParts, read_phrase
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ A few dozen nouns and some materials, used as weak cues where the phrase itself 
 knowledge; a noun that is not here tells nothing.
 """
 
-from annotators.lexicon import word_set
+from annotators.language.lexicon import word_set
 
 TYPICAL_COLOURS: dict[str, tuple[str, ...]] = {
     "apple": ("red", "green"), "banana": ("yellow", "green"), "bear": ("brown", "black"), "bride": ("white",),

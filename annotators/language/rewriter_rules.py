@@ -8,8 +8,8 @@ came from reading how people ask for things in photographs; it holds shapes of s
 import re
 from collections.abc import Sequence
 
-from annotators.lexicon import COMMANDS, STOPS, word_set
-from annotators.noun_phrase import TOKEN, PhraseParts, noun_run_end, read_phrase, tokenize
+from annotators.language.lexicon import COMMANDS, STOPS, word_set
+from annotators.language.noun_phrase import TOKEN, PhraseParts, noun_run_end, read_phrase, tokenize
 from annotators.phrase import Phrase
 from annotators.protocols import Image
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from annotators.boxes import Box
 from annotators.candidate import Candidate, Proposal, Provenance
+from annotators.classical.view import enlarge, smooth
 from annotators.masks import BoolMask, encode_mask
 from annotators.protocols import Image
 from annotators.registry import config_hash
-from annotators.view import enlarge, smooth
 
 COMPONENTS = 5
 """Gaussians per model; OpenCV fixes it."""

@@ -1,14 +1,14 @@
 """A referring expression taken apart: head noun, colours, sizes, places, relation and anchor. A pure parser.
 
-It knows closed classes and a few hundred words (`annotators.lexicon`) and takes every other word as a noun. That reads
-"the small red mug to the left of the bowl" exactly; it is no grammar of English and does not try to be.
+It knows closed classes and a few hundred words (`annotators.language.lexicon`) and takes every other word as a noun.
+That reads "the small red mug to the left of the bowl" exactly; it is no grammar of English and does not try to be.
 """
 
 import re
 from dataclasses import dataclass
 
-from annotators import lexicon as words
-from annotators.word_forms import (
+from annotators.language import lexicon as words
+from annotators.language.word_forms import (
     NOUNS_TOO,
     can_be_noun,
     colour_names,

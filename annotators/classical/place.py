@@ -7,13 +7,13 @@ it serves to break ties between experts that do look. Abstains without a place w
 from collections.abc import Sequence
 
 from annotators.candidate import Candidate, Provenance
+from annotators.classical.place_map import place_map
+from annotators.classical.view import cut
+from annotators.language.noun_phrase import read_phrase
 from annotators.masks import encode_mask
-from annotators.noun_phrase import read_phrase
 from annotators.phrase import Phrase
-from annotators.place_map import place_map
 from annotators.protocols import Image
 from annotators.registry import config_hash
-from annotators.view import cut
 
 
 class PlaceExpert:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from annotators.candidate import Candidate, Provenance
-from annotators.colour_map import colour_map
+from annotators.classical.colour_map import colour_map
+from annotators.classical.view import Map, cut, pieces, shrink, smooth
+from annotators.language.noun_phrase import PhraseParts, read_phrase
 from annotators.masks import BoolMask, encode_mask
-from annotators.noun_phrase import PhraseParts, read_phrase
 from annotators.phrase import Phrase
 from annotators.protocols import Image
 from annotators.registry import config_hash
-from annotators.view import Map, cut, pieces, shrink, smooth
 
 
 class ColourExpert:

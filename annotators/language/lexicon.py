@@ -23,7 +23,7 @@ COLOURS: dict[str, str] = {
     "salmon": "pink", "scarlet": "red", "silver": "grey", "tan": "beige", "teal": "cyan",
     "turquoise": "cyan", "violet": "purple", "white": "white", "yellow": "yellow",
 }  # fmt: skip
-"""Colour word -> one of the names that `annotators.colour` can point at, with at most one shade before it."""
+"""Colour word -> one of the names that `annotators.classical.colour` can point at, with at most one shade before it."""
 
 SHADES: dict[str, str] = {
     "dark": "dark", "darker": "dark", "darkest": "dark", "deep": "dark",

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from annotators.candidate import Candidate, Provenance
+from annotators.classical.saliency_map import saliency_map
+from annotators.classical.view import cut, pieces, shrink
+from annotators.language.noun_phrase import read_phrase
 from annotators.masks import encode_mask
-from annotators.noun_phrase import read_phrase
 from annotators.phrase import Phrase
 from annotators.protocols import Image
 from annotators.registry import config_hash
-from annotators.saliency_map import saliency_map
-from annotators.view import cut, pieces, shrink
 
 
 class SizeExpert:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from annotators.view import Map
+from annotators.classical.view import Map
 
 EDGE = 0.07
 """Softness of a border, as a share of the image's side."""

@@ -1,6 +1,6 @@
 """What a single English word is: its singular, the colours in it, whether it can stand before a noun. Pure rules."""
 
-from annotators import lexicon as words
+from annotators.language import lexicon as words
 
 IRREGULAR: dict[str, str] = {
     "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "feet": "foot",

@@ -1,0 +1,1 @@
+"""What instructions say, by rules: words, noun phrases, targets."""

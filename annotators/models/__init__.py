@@ -1,0 +1,1 @@
+"""Experts with downloaded weights: detectors, text segmenters, and how their weights are found and named."""

@@ -1,0 +1,1 @@
+"""Segment-anything models: images encoded once, prompts answered from the encoding."""
