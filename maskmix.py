@@ -4,7 +4,6 @@ Every verb prints what a person wants to read; with `--json` its last line on st
 Errors that a user can mend are one line and exit code 2; everything else is a traceback.
 """
 
-import json
 import os
 import re
 import sys
@@ -14,19 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.verbs import VERBS, JsonOption, OutOption, SeedOption, SetOption, say_json
+
 app = typer.Typer(
     help="Instruction-relevant masks you can trust: annotate, judge, train, use.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-
-class ExecutorName(StrEnum):
-    """Where units run."""
-
-    local = "local"
-    ray = "ray"
 
 
 class EffectName(StrEnum):
@@ -37,104 +31,17 @@ class EffectName(StrEnum):
     blur = "blur"
 
 
-RecipeOption = Annotated[
-    str, typer.Option("--recipe", "-r", help="A shipped recipe or a .yaml file.")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override one key: a.b=c. Repeatable.")
-]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
-LimitOption = Annotated[int | None, typer.Option(help="Only the first N inputs.")]
-SeedOption = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
-WorkersOption = Annotated[
-    int, typer.Option(min=1, help="Processes side by side; the numbers do not depend on it.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON line for programs.")]
-DatasetArgument = Annotated[Path, typer.Argument(help="A dataset folder.")]
 TrainArgument = Annotated[str, typer.Argument(help="A dataset folder, or org/name on the hub.")]
 TrainRecipeOption = Annotated[
     str, typer.Option("--recipe", "-r", help="A shipped training recipe or a .yaml file.")
 ]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Processes side by side; the numbers do not depend on it.")
+]
 
 
-@app.command()
-def plan(
-    recipe: RecipeOption = "lite",
-    override: SetOption = None,
-    out: OutOption = Path("out"),
-    limit: LimitOption = None,
-    seed: SeedOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what a build would do: the resolved recipe, its stages, inputs, units. Writes nothing."""
-    import yaml
-
-    from pipeline.build import plan as plan_build
-
-    facts = plan_build(_job(recipe, override, out, limit, seed))
-    if as_json:
-        _say_json(facts)
-        return
-    typer.echo(yaml.safe_dump(facts["recipe"], sort_keys=False).rstrip())
-    typer.echo(f"# {' -> '.join(facts['line'])} -> shard")
-    typer.echo(
-        f"# {facts['inputs']} inputs in {facts['units']} units, {facts['units_done']} done in {out}"
-    )
-
-
-@app.command()
-def build(
-    recipe: RecipeOption = "lite",
-    override: SetOption = None,
-    out: OutOption = Path("out"),
-    limit: LimitOption = None,
-    seed: SeedOption = None,
-    executor: Annotated[ExecutorName, typer.Option(help="Where units run.")] = ExecutorName.ray,
-    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; default: CPUs.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Same as `plan`.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Annotate: source -> experts -> judged labels -> shards. Run it again to resume."""
-    if dry_run:
-        plan(recipe, override, out, limit, seed, as_json)
-        return
-    from pipeline.build import build as build_dataset
-    from pipeline.card import write_card
-    from pipeline.progress import build_progress, conservation_table
-
-    job = _job(recipe, override, out, limit, seed)
-    with build_progress() as progress:
-        manifest = build_dataset(
-            job, _executor(executor, workers), on_start=progress.start, on_receipt=progress.add
-        )
-    write_card(job.root)
-    if as_json:
-        _say_json({"out": str(out), "shards": len(manifest.shards), **manifest.totals.model_dump()})
-        return
-    typer.echo(conservation_table(manifest.totals))
-    typer.echo(f"{len(manifest.shards)} shards in {out}; next: maskmix report {out}")
-
-
-@app.command()
-def verify(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
-    """Prove a dataset whole: hashes, counts, schema, and that every image and mask decodes."""
-    from pipeline.validate import verify as verify_dataset
-
-    found = verify_dataset(dataset)
-    if as_json:
-        _say_json(
-            {
-                "dataset": str(dataset),
-                "samples": found.samples,
-                "problems": [str(problem) for problem in found.problems],
-            }
-        )
-    else:
-        for problem in found.problems:
-            typer.echo(problem)
-        typer.echo(f"{dataset}: {found.samples} samples, {len(found.problems)} problems")
-    if found.problems:
-        raise typer.Exit(1)
+for verb in VERBS:
+    app.command()(verb)
 
 
 @app.command()
@@ -144,67 +51,10 @@ def experts(as_json: JsonOption = False) -> None:
 
     rows = describe_experts()
     if as_json:
-        _say_json({"experts": rows})
+        say_json({"experts": rows})
         return
     for row in rows:
         typer.echo(f"{row['name']:<16} {row['roles']:<24} {row['about']}")
-
-
-@app.command()
-def card(dataset: DatasetArgument) -> None:
-    """Write the dataset card (README.md) from the manifest."""
-    from pipeline.card import write_card
-
-    typer.echo(f"wrote {write_card(dataset)}")
-
-
-@app.command()
-def report(
-    dataset: DatasetArgument,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Default: in the dataset.")
-    ] = None,
-    run: Annotated[
-        list[Path] | None, typer.Option(help="A run folder to show. Repeatable.")
-    ] = None,
-    comparison: Annotated[
-        Path | None, typer.Option("--compare", help="A comparison's folder or compare.json.")
-    ] = None,
-    test: Annotated[
-        list[Path] | None, typer.Option(help="A dataset the runs were evaluated on. Repeatable.")
-    ] = None,
-) -> None:
-    """Write one self-contained HTML page about a dataset, its runs and a comparison."""
-    from pipeline.report.page import write_report
-
-    if comparison is not None and comparison.is_dir():
-        comparison = comparison / "compare.json"
-    page = write_report(dataset, out, runs=run or [], compare=comparison, tests=test or [])
-    typer.echo(f"wrote {page}")
-
-
-@app.command()
-def push(
-    dataset: DatasetArgument,
-    repo: Annotated[str, typer.Argument(help="org/name on the hub.")],
-    public: Annotated[bool, typer.Option("--public", help="Default: a private repo.")] = False,
-) -> None:
-    """Verify a dataset and publish it on the Hugging Face hub in one commit."""
-    from pipeline.hub import push as push_dataset
-
-    typer.echo(push_dataset(dataset, repo, private=not public))
-
-
-@app.command()
-def pull(
-    repo: Annotated[str, typer.Argument(help="org/name on the hub.")],
-    out: OutOption,
-    revision: Annotated[str | None, typer.Option(help="A commit, branch or tag.")] = None,
-) -> None:
-    """Fetch a dataset from the hub and verify it."""
-    from pipeline.hub import pull as pull_dataset
-
-    typer.echo(f"pulled {repo} into {pull_dataset(repo, out, revision=revision)}")
 
 
 @app.command()
@@ -314,7 +164,7 @@ def compare(
         tell=lambda line: typer.echo(line, err=True),
     )
     if as_json:
-        _say_json(result)
+        say_json(result)
     else:
         typer.echo(table_text(result))
 
@@ -344,17 +194,6 @@ def complain(error: Exception) -> int:
     return 2
 
 
-def _job(
-    recipe: str, override: list[str] | None, out: Path, limit: int | None, seed: int | None
-) -> Any:
-    from pipeline.config import load_recipe
-    from pipeline.work import Job, resolve
-
-    raw = load_recipe(recipe, override or [])
-    raw |= {key: value for key, value in (("limit", limit), ("seed", seed)) if value is not None}
-    return Job(recipe=resolve(raw), root=out.absolute(), base=Path.cwd())
-
-
 def _local(dataset: str) -> Path:
     """A dataset folder as it is; a hub id pulled, once, into the cache folder."""
     folder = Path(dataset)
@@ -370,30 +209,12 @@ def _local(dataset: str) -> Path:
     return kept
 
 
-def _executor(name: ExecutorName, workers: int | None) -> Any:
-    if name is ExecutorName.local:
-        if workers is not None:
-            raise ValueError("--workers is for --executor ray; local runs in this one process")
-        from pipeline.executors.local import run_local
-
-        return run_local
-    from functools import partial
-
-    from pipeline.executors.ray import run_on_ray
-
-    return partial(run_on_ray, workers=workers)
-
-
 def _say(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _say_json(facts)
+        say_json(facts)
         return
     for key, value in facts.items():
         typer.echo(f"{key:<24} {value:.4f}" if isinstance(value, float) else f"{key:<24} {value}")
-
-
-def _say_json(facts: dict[str, Any]) -> None:
-    typer.echo(json.dumps(facts, sort_keys=True, ensure_ascii=False))
 
 
 if __name__ == "__main__":

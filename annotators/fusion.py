@@ -19,7 +19,7 @@ from annotators.label import Label
 from annotators.staple import staple
 from annotators.votes import Vote, strength, votes_of
 
-Rule = Literal["best", "vote", "soft", "staple"]
+Rule = Literal["best", "vote", "soft", "staple", "cluster"]
 
 SATURATION = 1.5
 """Factor of `saturate`: IVM's reader multiplies grey levels by it, so that two experts of three count as full."""

@@ -28,10 +28,12 @@ EXPERTS: dict[str, str] = {
 GROUP = "maskmix.experts"
 
 ROLES: dict[str, str] = {
+    "enricher": "enrich",
     "rewriter": "rewrite",
     "grounder": "ground",
     "segmenter": "segment",
     "text segmenter": "segment_text",
+    "verifier": "verify",
 }
 """Role -> the method that makes an expert one; see annotators.protocols."""
 
@@ -70,9 +72,14 @@ def describe_experts() -> list[dict[str, str]]:
     return rows
 
 
+UNHASHED = frozenset({"batch_size", "concurrency", "device", "revision", "timeout"})
+"""Options that say where, how fast or from which stored copy; provenance names the revision by itself."""
+
+
 def config_hash(name: str, options: Mapping[str, Any]) -> str:
     """Twelve hex digits that name an expert with its options in provenance."""
-    text = json.dumps([name, dict(options)], sort_keys=True, separators=(",", ":"))
+    kept = {key: value for key, value in options.items() if key not in UNHASHED}
+    text = json.dumps([name, kept], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

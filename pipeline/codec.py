@@ -22,7 +22,7 @@ from pipeline.schema import check_fields, parse_json
 ImageFormat = Literal["jpg", "png"]
 MASK_SUFFIX = "mask.png"
 JSON_SUFFIX = "json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def encode_sample(sample: Sample, image_format: ImageFormat) -> list[tuple[str, bytes]]:
@@ -153,7 +153,13 @@ def _to_json(s: Sample) -> dict[str, Any]:
             "rule": s.quality.rule if s.quality else "",
             "parts": [{"name": n, "value": float(v)} for n, v in (s.quality.parts if s.quality else ())],
         },
-        "phrases": [{"text": p.text, "role": p.role, "made_by": p.made_by} for p in s.phrases or ()],
+        "phrases": [
+            {
+                "text": p.text, "role": p.role, "made_by": p.made_by, "model": p.model,
+                "prompt_version": p.prompt_version, "count": p.count, "relation": p.relation,
+            }
+            for p in s.phrases or ()
+        ],
         "proposals": [
             {"box": [float(v) for v in p.box], "phrase": p.phrase, "score": float(p.score), **_provenance(p.made_by)}
             for p in s.proposals or ()

@@ -24,11 +24,39 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Resources(Strict):
+    """What each replica of an expert's pool asks of a Ray cluster; an expert without it runs inside the workers.
+
+    Where an expert runs decides no byte, so this is not part of the resolved recipe or its hash.
+    """
+
+    replicas: int = Field(1, ge=1)
+    gpus: float = Field(0.0, ge=0)
+    """Share of a GPU, e.g. 0.25: four replicas share one."""
+    cpus: float = Field(1.0, ge=0)
+    memory_gib: float = Field(0.0, ge=0)
+
+
 class ExpertUse(Strict):
     """One expert of a panel: `use` is its registered name, `options` its keyword arguments."""
 
     use: str
     options: dict[str, Any] = Field(default_factory=dict)
+    resources: Resources | None = Field(None, exclude=True)
+
+
+class BudgetConfig(Strict):
+    """What all runs of one build together may spend on chat calls; a build that reaches it stops and can resume.
+
+    Not part of the resolved recipe or its hash: a raised budget goes on with the same build.
+    """
+
+    calls: int | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0)
+    money: float | None = Field(default=None, ge=0)
+    prompt_price: float = Field(default=0.0, ge=0)
+    """Money per million prompt tokens, in the currency of `money`."""
+    completion_price: float = Field(default=0.0, ge=0)
 
 
 class RewriteConfig(Strict):
@@ -37,6 +65,22 @@ class RewriteConfig(Strict):
     experts: list[ExpertUse]
     keep_raw: bool = False
     """Add the instruction itself as a phrase of role "raw"."""
+
+
+class EnrichConfig(Strict):
+    """The labelled path: known targets -> instructions that a person might give, as phrases of role "enriched"."""
+
+    experts: list[ExpertUse]
+    keep_raw: bool = True
+    """Also keep the simple instruction as a phrase of role "raw", before the enriched ones."""
+
+
+class BoxesConfig(Strict):
+    """The labelled path: boxes that the source brought (`extra.boxes`) -> proposals."""
+
+
+class AdoptConfig(Strict):
+    """The labelled path: gold -> the one candidate."""
 
 
 class PanelConfig(Strict):
@@ -48,15 +92,23 @@ class PanelConfig(Strict):
 class FuseConfig(Strict):
     """Candidates -> one label."""
 
-    rule: Literal["best", "vote", "soft", "staple"] = "staple"
+    rule: Literal["best", "vote", "soft", "staple", "cluster"] = "staple"
     threshold: float = Field(0.5, ge=0, le=1)
     """Agreement at which a pixel belongs to a binary label."""
+    saturate: bool = False
+    """`soft` only: two experts of three count as full, as IVM's reader has it."""
+    learnt: Path | dict[str, Any] | None = None
+    """What `maskmix calibrate` learnt of each expert on an earlier dataset: its file; a resolved recipe holds it."""
 
 
 class ScoreConfig(Strict):
     """Label -> quality."""
 
     rule: Literal["agreement"] = "agreement"
+    verifiers: list[ExpertUse] = Field(default_factory=list[ExpertUse])
+    """Asked about every non-empty label; their verdicts become parts of the quality."""
+    learnt: Path | dict[str, Any] | None = None
+    """What `maskmix calibrate` learnt of the score on an earlier dataset: its file; a resolved recipe holds it."""
 
 
 class KeepConfig(Strict):
@@ -73,11 +125,17 @@ class KeepConfig(Strict):
 
 
 class StagesConfig(Strict):
-    """The line after the source, in its one order; a stage left out does not run."""
+    """The line after the source, in its one order; a stage left out does not run.
+
+    `enrich`, `boxes` and `adopt` are the labelled path and take the places of `rewrite`, `ground` and `segment`.
+    """
 
     rewrite: RewriteConfig | None = None
+    enrich: EnrichConfig | None = None
     ground: PanelConfig | None = None
+    boxes: BoxesConfig | None = None
     segment: PanelConfig | None = None
+    adopt: AdoptConfig | None = None
     fuse: FuseConfig | None = None
     score: ScoreConfig | None = None
     keep: KeepConfig | None = None
@@ -98,6 +156,7 @@ class Recipe(Strict):
     source: dict[str, Any]
     """`kind` and that source's own options (its module's `Config`)."""
     stages: StagesConfig = StagesConfig()
+    budget: BudgetConfig = Field(default_factory=BudgetConfig, exclude=True)
 
 
 def load_recipe(

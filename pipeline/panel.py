@@ -3,21 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from annotators.halt import Halt
 from pipeline.records import Sample
 
 
 def ask(name: str, call: Callable[..., list[Any]], *columns: Sequence[Any]) -> list[Any]:
     """One answer per row of `columns`: what `call(*columns)` gives, or a `Fault` where the expert raised.
 
-    The batch is tried first. Only when it raises is every row tried alone, so a bad row costs itself alone.
+    The batch is tried first. Only when it raises is every row tried alone, so a bad row costs itself alone. An
+    expert may also answer single rows with the exception it met there.
 
     Raises:
+        Halt: the expert says that the build must stop.
         AssertionError: the expert gave another number of answers than rows; that is a defect of the expert.
     """
     if not columns[0]:
         return []
     try:
         answers = call(*columns)
+    except Halt:
+        raise
     except Exception:
         answers = [
             _ask_one(name, call, [[row] for row in rows]) for rows in zip(*columns, strict=True)
@@ -25,7 +30,7 @@ def ask(name: str, call: Callable[..., list[Any]], *columns: Sequence[Any]) -> l
     assert len(answers) == len(columns[0]), (
         f"expert {name!r} gave {len(answers)} answers to {len(columns[0])} rows"
     )
-    return answers
+    return [Fault(name, a) if isinstance(a, Exception) else a for a in answers]
 
 
 class Fault:
@@ -44,7 +49,7 @@ def split_faults(sample: Sample, answers: Sequence[Any]) -> tuple[list[Any], tup
 def _ask_one(name: str, call: Callable[..., list[Any]], columns: list[list[Any]]) -> Any:
     try:
         return call(*columns)[0]
-    except (
-        Exception
-    ) as error:  # whatever a model raises is its vote lost, and said so in the sample
-        return Fault(name, error)
+    except Halt:
+        raise
+    except Exception as error:
+        return error  # whatever a model raises is its vote lost, and said so in the sample

@@ -49,7 +49,17 @@ JSON_SCHEMA: dict[str, Any] = {
         "rule": "string",
         "parts": [{"name": "string", "value": "float64"}],
     },
-    "phrases": [{"text": "string", "role": "string", "made_by": "string"}],
+    "phrases": [
+        {
+            "text": "string",
+            "role": "string",
+            "made_by": "string",
+            "model": "string",
+            "prompt_version": "string",
+            "count": "int64",
+            "relation": "string",
+        }
+    ],
     "proposals": [{"box": ["float64"], "phrase": "int64", "score": "float64", **PROVENANCE}],
     "candidates": [
         {

@@ -28,7 +28,7 @@ SHARED = {"protocol"}
 """What the members of an independent folder may import from it; its `registry` may import all of them."""
 HOMES = {
     "ray": ("pipeline.executors.ray",),
-    "huggingface_hub": ("pipeline.hub", "pipeline.card"),
+    "huggingface_hub": ("pipeline.hub", "pipeline.card", "annotators.models.weights"),
     "openai": ("annotators.",),
     "transformers": ("annotators.",),
 }

@@ -190,8 +190,8 @@ def test_a_score_without_a_number_is_never_written():
     [
         (lambda f: f.pop("style"), "style is missing"),
         (lambda f: f.update(colour="red"), "colour is not a field"),
-        (lambda f: f.update(format=2), "not of format 1"),
-        (lambda f: f.update(format=True), "format is bool True"),
+        (lambda f: f.update(format=1), "not of format 2"),
+        (lambda f: f.update(format=2.0), "format is float 2.0"),
         (lambda f: f.update(id="other"), "says its id is 'other'"),
         (lambda f: f.update(height="24"), "height is str 24; expected int64"),
         (lambda f: f.update(height=24.0), "height is float"),

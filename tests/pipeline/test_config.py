@@ -54,15 +54,21 @@ def recipe_file(tmp_path):
     ("path", "says"),
     [
         (("sed",), r"unknown key 'sed'; did you mean 'seed'\?"),
-        (("stages", "fus"), r"'stages.fus'; did you mean 'fuse'\? Known here: fuse, ground"),
+        (
+            ("stages", "fus"),
+            r"'stages.fus'; did you mean 'fuse'\? Known here: adopt, boxes, enrich, fuse",
+        ),
         (("stages", "keep", "min_qualty"), r"'stages.keep.min_qualty'; did you mean 'min_quality'"),
-        (("stages", "fuse", "treshold"), r"did you mean 'threshold'\? Known here: rule, threshold"),
+        (
+            ("stages", "fuse", "treshold"),
+            r"did you mean 'threshold'\? Known here: learnt, rule, saturate, threshold",
+        ),
         (("stages", "rewrite", "keepraw"), "did you mean 'keep_raw'"),
         (
             ("stages", "ground", "experts", 1, "optoins"),
-            r"'stages.ground.experts.1.optoins'; did you mean 'options'\? Known here: options, use",
+            r"'stages.ground.experts.1.optoins'; did you mean 'options'\? Known here: options, resources, use",
         ),
-        (("zzzzzz",), r"unknown key 'zzzzzz'\. Known here: image_format"),
+        (("zzzzzz",), r"unknown key 'zzzzzz'\. Known here: budget, image_format"),
     ],
 )
 def test_an_unknown_key_is_named_at_every_depth_with_the_nearest_known_one(path, says):

@@ -1,0 +1,192 @@
+"""The verbs of the command line that make, prove, show and move datasets; `maskmix.py` hangs them up."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class ExecutorName(StrEnum):
+    """Where units run."""
+
+    local = "local"
+    ray = "ray"
+
+
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", "-r", help="A shipped recipe or a .yaml file.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one key: a.b=c. Repeatable.")
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
+LimitOption = Annotated[int | None, typer.Option(help="Only the first N inputs.")]
+SeedOption = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON line for programs.")]
+DatasetArgument = Annotated[Path, typer.Argument(help="A dataset folder.")]
+
+
+def plan(
+    recipe: RecipeOption = "lite",
+    override: SetOption = None,
+    out: OutOption = Path("out"),
+    limit: LimitOption = None,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a build would do: the resolved recipe, its stages, inputs, units. Writes nothing."""
+    import yaml
+
+    from pipeline.build import plan as plan_build
+
+    facts = plan_build(_job(recipe, override, out, limit, seed))
+    if as_json:
+        say_json(facts)
+        return
+    typer.echo(yaml.safe_dump(facts["recipe"], sort_keys=False).rstrip())
+    typer.echo(f"# {' -> '.join(facts['line'])} -> shard")
+    typer.echo(
+        f"# {facts['inputs']} inputs in {facts['units']} units, {facts['units_done']} done in {out}"
+    )
+
+
+def build(
+    recipe: RecipeOption = "lite",
+    override: SetOption = None,
+    out: OutOption = Path("out"),
+    limit: LimitOption = None,
+    seed: SeedOption = None,
+    executor: Annotated[ExecutorName, typer.Option(help="Where units run.")] = ExecutorName.ray,
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; default: CPUs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Same as `plan`.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Annotate: source -> experts -> judged labels -> shards. Run it again to resume."""
+    if dry_run:
+        plan(recipe, override, out, limit, seed, as_json)
+        return
+    from pipeline.build import build as build_dataset
+    from pipeline.card import write_card
+    from pipeline.progress import build_progress, conservation_table
+
+    job = _job(recipe, override, out, limit, seed)
+    with build_progress() as progress:
+        manifest = build_dataset(
+            job, _executor(executor, workers), on_start=progress.start, on_receipt=progress.add
+        )
+    write_card(job.root)
+    if as_json:
+        say_json({"out": str(out), "shards": len(manifest.shards), **manifest.totals.model_dump()})
+        return
+    typer.echo(conservation_table(manifest.totals))
+    typer.echo(f"{len(manifest.shards)} shards in {out}; next: maskmix report {out}")
+
+
+def verify(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Prove a dataset whole: hashes, counts, schema, and that every image and mask decodes."""
+    from pipeline.validate import verify as verify_dataset
+
+    found = verify_dataset(dataset)
+    if as_json:
+        say_json(
+            {
+                "dataset": str(dataset),
+                "samples": found.samples,
+                "problems": [str(problem) for problem in found.problems],
+            }
+        )
+    else:
+        for problem in found.problems:
+            typer.echo(problem)
+        typer.echo(f"{dataset}: {found.samples} samples, {len(found.problems)} problems")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def card(dataset: DatasetArgument) -> None:
+    """Write the dataset card (README.md) from the manifest."""
+    from pipeline.card import write_card
+
+    typer.echo(f"wrote {write_card(dataset)}")
+
+
+def report(
+    dataset: DatasetArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: in the dataset.")
+    ] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="A run folder to show. Repeatable.")
+    ] = None,
+    comparison: Annotated[
+        Path | None, typer.Option("--compare", help="A comparison's folder or compare.json.")
+    ] = None,
+    test: Annotated[
+        list[Path] | None, typer.Option(help="A dataset the runs were evaluated on. Repeatable.")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about a dataset, its runs and a comparison."""
+    from pipeline.report.page import write_report
+
+    if comparison is not None and comparison.is_dir():
+        comparison = comparison / "compare.json"
+    page = write_report(dataset, out, runs=run or [], compare=comparison, tests=test or [])
+    typer.echo(f"wrote {page}")
+
+
+def push(
+    dataset: DatasetArgument,
+    repo: Annotated[str, typer.Argument(help="org/name on the hub.")],
+    public: Annotated[bool, typer.Option("--public", help="Default: a private repo.")] = False,
+) -> None:
+    """Verify a dataset and publish it on the Hugging Face hub in one commit."""
+    from pipeline.hub import push as push_dataset
+
+    typer.echo(push_dataset(dataset, repo, private=not public))
+
+
+def pull(
+    repo: Annotated[str, typer.Argument(help="org/name on the hub.")],
+    out: OutOption,
+    revision: Annotated[str | None, typer.Option(help="A commit, branch or tag.")] = None,
+) -> None:
+    """Fetch a dataset from the hub and verify it."""
+    from pipeline.hub import pull as pull_dataset
+
+    typer.echo(f"pulled {repo} into {pull_dataset(repo, out, revision=revision)}")
+
+
+def say_json(facts: dict[str, Any]) -> None:
+    """One JSON object on one line of standard output."""
+    typer.echo(json.dumps(facts, sort_keys=True, ensure_ascii=False))
+
+
+def _job(
+    recipe: str, override: list[str] | None, out: Path, limit: int | None, seed: int | None
+) -> Any:
+    from pipeline.config import load_recipe
+    from pipeline.work import Job, resolve
+
+    raw = load_recipe(recipe, override or [])
+    raw |= {key: value for key, value in (("limit", limit), ("seed", seed)) if value is not None}
+    return Job(recipe=resolve(raw), root=out.absolute(), base=Path.cwd())
+
+
+def _executor(name: ExecutorName, workers: int | None) -> Any:
+    if name is ExecutorName.local:
+        if workers is not None:
+            raise ValueError("--workers is for --executor ray; local runs in this one process")
+        from pipeline.executors.local import run_local
+
+        return run_local
+    from functools import partial
+
+    from pipeline.executors.ray import run_on_ray
+
+    return partial(run_on_ray, workers=workers)
+
+
+VERBS = (plan, build, verify, card, report, push, pull)
+"""In the order in which help lists them."""
