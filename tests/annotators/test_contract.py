@@ -1,4 +1,7 @@
-"""What every expert promises, run over the registry; the author of a plug-in adds a name to `OFFLINE` and runs it."""
+"""What every expert promises, run over the registry; the author of a plug-in adds a name to `OFFLINE` and runs it.
+
+An expert that needs weights or an endpoint stands in `NEEDS` and keeps its promises in a test file of its own.
+"""
 
 import hashlib
 import json
@@ -13,8 +16,19 @@ from annotators.phrase import Phrase
 from annotators.protocols import Grounder, Rewriter, Segmenter, TextSegmenter
 from annotators.registry import EXPERTS, make_expert
 
-OFFLINE = sorted(set(EXPERTS) - {"fake_faulty"})
-"""Built-in experts, all offline; the faulty fake is there to break its promises."""
+NEEDS = {
+    "chat": "endpoint",
+    "local": "weights",
+    "vlm_box": "endpoint",
+    "vlm_verifier": "endpoint",
+}
+"""Built-in experts that are not made from nothing, with what they need: "weights" or "endpoint"."""
+
+BROKEN = {"fake_faulty"}
+"""There to break its promises."""
+
+OFFLINE = sorted(set(EXPERTS) - set(NEEDS) - BROKEN)
+"""Built-in experts that are made without options and ask nobody."""
 TEXTS = (
     "the small red mug on the left", "all the blue balls", "the man in the green shirt", "the thing", "カップ",
     "Ünïcödé 🙂 cup", "the largest box left of the red mug",
