@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from annotators.boxes import Box, check_box
 from annotators.candidate import Candidate, Proposal, Provenance
 from annotators.label import Label, Quality
 from annotators.masks import Mask
@@ -97,6 +98,28 @@ class Sample:
                     f"sample {self.id!r}: candidate of {candidate.mask.size_hw} by "
                     f"{candidate.made_by.expert!r} on an image of {self.size_hw} (h, w)"
                 )
+
+    @property
+    def sought(self) -> tuple[Phrase, ...]:
+        """The phrases that experts are asked to find: none when their writer says that the target is not there."""
+        phrases = self.phrases or ()
+        return () if any(phrase.role == "absent" for phrase in phrases) else phrases
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Boxes of the target that a human drew and the source brought as `extra` "boxes": XYXY pixels in the image.
+
+        Raises:
+            ValueError: one of them is no box inside the image.
+        """
+        given = dict(self.extra).get("boxes", ())
+        return tuple(check_box(tuple(map(float, box)), self.size_hw) for box in given)  # type: ignore[arg-type]
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """All that a person might say to mean this target: the instructions, then what enrichers made of them."""
+        enriched = [p.text for p in self.phrases or () if p.role == "enriched"]
+        return tuple(dict.fromkeys((*self.instructions, *enriched)))
 
     def fill(self, field: str, value: Any) -> "Sample":
         """A copy with `field` of the line filled; a field is filled once."""

@@ -11,6 +11,8 @@ from pipeline.records import LINE, Reject, Sample
 BORN = frozenset({"id", "image", "size_hw", "instructions", "source", "style", "extra"})
 PANEL = frozenset({"ground", "segment", "fuse", "score"})
 """Stages that make or judge machine labels: none of them may see gold."""
+ASKING = frozenset({"ground", "segment"})
+"""Stages that ask experts where the target is: they may not read what somebody wrote who saw gold, either."""
 
 
 class Images(Protocol):
@@ -38,16 +40,24 @@ class Stage(Protocol):
 def check_plan(born_with: Iterable[str], stages: Sequence[Stage]) -> None:
     """Refuse a plan in which a stage reads what nobody filled, fills a field twice or out of order, or peeks at gold.
 
+    A labelled plan may fill phrases from gold (enrich) or adopt gold, but then no expert is asked to find them.
+
     `born_with` are the fields of the line that the source itself fills.
 
     Raises:
         ValueError: naming the stage and what it lacks.
     """
     filled = [field for field in LINE if field in set(born_with)]
+    tainted: dict[str, str] = {}
     for stage in stages:
         if "gold" in stage.reads and stage.name in PANEL:
             raise ValueError(
                 f"stage {stage.name!r} reads gold; a panel that sees the human mask cannot be trusted"
+            )
+        for field in sorted(stage.reads & tainted.keys()) if stage.name in ASKING else ():
+            raise ValueError(
+                f"stage {stage.name!r} reads {field}, which stage {tainted[field]!r} wrote knowing gold; the labelled "
+                "path is a plan of its own"
             )
         missing = sorted(stage.reads - BORN - {"gold", "gold_role"} - set(filled))
         if missing:
@@ -66,6 +76,8 @@ def check_plan(born_with: Iterable[str], stages: Sequence[Stage]) -> None:
                 f"stage {stage.name!r} fills {stage.writes!r} after {late[0]!r}; the line runs {LINE}"
             )
         filled.append(stage.writes)
+        if "gold" in stage.reads:
+            tainted[stage.writes] = stage.name
     if "label" not in filled:
         raise ValueError(
             "this plan makes no label: add a 'fuse' stage, or use a source that brings labels"

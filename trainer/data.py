@@ -1,7 +1,8 @@
 """A dataset folder -> an in-memory table in the training frame: every image decoded and resized once, uint8.
 
 Meant for sets that fit in memory (a 48x64 frame takes 9 kB an image and 3 kB a mask). Images are squashed to the
-frame, as IVM does, and predictions are stretched back. The wall between learning and measuring stands here: gold with
+frame, as IVM does, and predictions are stretched back. Enriched phrasings are learnt from like the instructions
+themselves, which come first. The wall between learning and measuring stands here: gold with
 role "audit" is never a target, only a number (`label_iou`) that reports may use.
 """
 
@@ -77,7 +78,7 @@ def load_table(root: Path, *, size_hw: tuple[int, int], oracle: bool = False) ->
         gold = None if sample.gold is None else sample.gold.array()
         learn = gold is not None and (sample.gold_role == "train" or oracle)
         ids.append(sample.id)
-        instructions.append(sample.instructions)
+        instructions.append(sample.wordings)
         shas.append(sha)
         labels.append(label)
         targets.append(

@@ -1,4 +1,7 @@
-"""Phrases -> boxes: every grounder of the panel is asked, their proposals stand in panel order."""
+"""Phrases -> boxes: every grounder of the panel is asked, their proposals stand in panel order.
+
+A sample without phrases, or with a target that a rewriter calls absent, is not shown to any of them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,12 +23,14 @@ class Ground:
         self.grounders = tuple(grounders)
 
     def __call__(self, samples: Sequence[Sample], images: Images) -> list[Sample | Reject]:
-        pictures = [images(sample) for sample in samples]
-        phrases = [sample.phrases or () for sample in samples]
-        answers = [ask(g.name, g.ground, pictures, phrases) for g in self.grounders]
+        rows = [row for row, sample in enumerate(samples) if sample.sought]
+        pictures = [images(samples[row]) for row in rows]
+        phrases = [samples[row].sought for row in rows]
+        columns = [ask(g.name, g.ground, pictures, phrases) for g in self.grounders]
+        answers = dict(zip(rows, zip(*columns, strict=True), strict=True)) if columns else {}
         done: list[Sample | Reject] = []
         for row, sample in enumerate(samples):
-            given, faults = split_faults(sample, [column[row] for column in answers])
+            given, faults = split_faults(sample, answers.get(row, ()))
             proposals = tuple(proposal for each in given for proposal in each)
             done.append(replace(sample, faults=faults).fill("proposals", proposals))
         return done

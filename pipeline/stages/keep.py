@@ -50,6 +50,9 @@ class Keep:
 
 def _why_empty(sample: Sample) -> tuple[str, str]:
     text = sample.instructions[0][:200]
+    for phrase in sample.phrases or ():
+        if phrase.role == "absent":
+            return "target-absent", f"{phrase.made_by} finds no {phrase.text[:100]!r} for {text!r}"
     if sample.phrases == ():
         return "no-phrase", f"no rewriter found a target in {text!r}"
     if not sample.candidates:

@@ -14,6 +14,8 @@ from pipeline.stage import Images
 class Rewrite:
     """Fills `phrases`; with no rewriter that has something to say they stay empty, which is an abstention too.
 
+    A rewriter that answers with an "absent" phrase has spoken: no other expert is asked, and no vote is taken.
+
     `keep_raw` adds every phrasing of the instruction as a phrase of role "raw" after the rewritten ones.
     """
 

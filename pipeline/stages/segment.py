@@ -1,7 +1,11 @@
-"""Boxes and phrases -> masks: segmenters see the proposals, text segmenters the phrases; all candidates are kept."""
+"""Boxes and phrases -> masks: segmenters see the proposals, text segmenters the phrases; all candidates are kept.
+
+An expert is shown only the samples that have something for it: boxes, or phrases whose target may be there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from annotators.protocols import Segmenter, TextSegmenter
 from pipeline.panel import ask, split_faults
@@ -21,18 +25,20 @@ class Segment:
         self.reads = frozenset({"image", *fields})
 
     def __call__(self, samples: Sequence[Sample], images: Images) -> list[Sample | Reject]:
-        pictures = [images(sample) for sample in samples]
-        phrases = [sample.phrases or () for sample in samples]
-        proposals = [sample.proposals or () for sample in samples]
-        answers = [
-            ask(expert.name, expert.segment, pictures, proposals)
-            if isinstance(expert, Segmenter)
-            else ask(expert.name, expert.segment_text, pictures, phrases)
-            for expert in self.experts
-        ]
+        answers: list[list[Any]] = [[] for _ in samples]
+        for expert in self.experts:
+            if isinstance(expert, Segmenter):
+                call, given = expert.segment, [sample.proposals or () for sample in samples]
+            else:
+                call, given = expert.segment_text, [sample.sought for sample in samples]
+            rows = [row for row, items in enumerate(given) if items]
+            pictures = [images(samples[row]) for row in rows]
+            found = ask(expert.name, call, pictures, [given[row] for row in rows])
+            for row, answer in zip(rows, found, strict=True):
+                answers[row].append(answer)
         done: list[Sample | Reject] = []
         for row, sample in enumerate(samples):
-            given, faults = split_faults(sample, [column[row] for column in answers])
+            given, faults = split_faults(sample, answers[row])
             candidates = tuple(candidate for each in given for candidate in each)
             done.append(replace(sample, faults=faults).fill("candidates", candidates))
         return done

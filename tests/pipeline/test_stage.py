@@ -78,3 +78,21 @@ def test_no_stage_of_the_panel_may_look_at_gold(name):
 
 def test_a_stage_outside_the_panel_may_look_at_gold():
     check_plan((), [Step("enrich", "label", frozenset({"gold", "gold_role"}))])
+
+
+def test_no_expert_is_asked_about_phrases_that_were_written_knowing_gold():
+    enrich = Step("enrich", "phrases", frozenset({"instructions", "gold"}))
+    with pytest.raises(
+        ValueError, match="'ground' reads phrases, which stage 'enrich' wrote knowi"
+    ):
+        check_plan((), [enrich, GROUND, SEGMENT, FUSE])
+    with pytest.raises(ValueError, match="'segment' reads phrases"):
+        check_plan((), [enrich, Step("boxes", "proposals", frozenset({"extra"})), SEGMENT, FUSE])
+
+
+def test_the_labelled_path_cuts_masks_out_of_human_boxes_whatever_is_written_about_them():
+    enrich = Step("enrich", "phrases", frozenset({"instructions", "gold"}))
+    boxes = Step("boxes", "proposals", frozenset({"extra"}))
+    cut = Step("segment", "candidates", frozenset({"image", "proposals"}))
+    check_plan((), [enrich, boxes, cut, FUSE, SCORE])
+    check_plan((), [enrich, Step("adopt", "candidates", frozenset({"gold"})), FUSE])
