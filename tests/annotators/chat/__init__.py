@@ -1,0 +1,1 @@
+"""Tests of the chat experts, and the scripted server that they talk to."""
