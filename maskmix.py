@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline import expert_verbs
 from pipeline.verbs import VERBS, JsonOption, OutOption, SeedOption, SetOption, say_json
 
 app = typer.Typer(
@@ -44,17 +45,7 @@ for verb in VERBS:
     app.command()(verb)
 
 
-@app.command()
-def experts(as_json: JsonOption = False) -> None:
-    """List the experts that a recipe may use: built in, and those of installed packages."""
-    from annotators.registry import describe_experts
-
-    rows = describe_experts()
-    if as_json:
-        say_json({"experts": rows})
-        return
-    for row in rows:
-        typer.echo(f"{row['name']:<16} {row['roles']:<24} {row['about']}")
+app.add_typer(expert_verbs.app, name="experts")
 
 
 @app.command()

@@ -185,6 +185,15 @@ def load_recipe(
     raw = _parse_yaml(data, f"recipe {name_or_file}")
     if not isinstance(raw, dict):
         raise ValueError(f"recipe {name_or_file} holds {type(raw).__name__}; expected a mapping")
+    return set_keys(raw, overrides)
+
+
+def set_keys(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`raw` with `a.b=c` overrides applied in place, the values read as YAML.
+
+    Raises:
+        ValueError: an override is no KEY=VALUE or leads nowhere.
+    """
     for override in overrides:
         _set(raw, override)
     return raw
