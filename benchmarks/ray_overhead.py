@@ -24,7 +24,7 @@ from benchmarks.ratio import require, run, say
 from pipeline.build import build
 from pipeline.executors.local import run_local
 from pipeline.executors.ray import run_on_ray
-from pipeline.work import Job, resolve
+from pipeline.line import Job, resolve
 
 SMALL, LARGE, UNIT = 128, 1024, 32
 ROUNDS = 5

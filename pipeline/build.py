@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.config import Recipe, recipe_hash
 from pipeline.index import write_index
+from pipeline.line import Job, Line, Unit, make_line
 from pipeline.manifest import (
     MANIFEST,
     Manifest,
@@ -25,7 +26,7 @@ from pipeline.manifest import (
     write_json,
 )
 from pipeline.shards import write_atomic
-from pipeline.work import Job, Line, Unit, make_line, versions
+from pipeline.work import versions
 
 PLAN = "plan.json"
 FOLDERS = ("shards", "receipts", "rejects", "index", "sidecars")

@@ -167,7 +167,7 @@ def _job(
     recipe: str, override: list[str] | None, out: Path, limit: int | None, seed: int | None
 ) -> Any:
     from pipeline.config import load_recipe
-    from pipeline.work import Job, resolve
+    from pipeline.line import Job, resolve
 
     raw = load_recipe(recipe, override or [])
     raw |= {key: value for key, value in (("limit", limit), ("seed", seed)) if value is not None}

@@ -7,92 +7,19 @@ bytes. What raises is charged to the sample that raised: it is quarantined, and 
 import json
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from annotators.protocols import Grounder, Rewriter, Segmenter, TextSegmenter
-from annotators.registry import make_expert
 from pipeline.codec import encode_sample
-from pipeline.config import ExpertUse, Recipe, recipe_hash, validate
 from pipeline.intake.images import UnitImages
+from pipeline.line import Line, Unit
 from pipeline.manifest import Receipt, receipt_path, shard_name, write_json
 from pipeline.records import Reject, Sample
-from pipeline.registry import source_module
 from pipeline.shards import ShardWriter, write_atomic
-from pipeline.source import Source
-from pipeline.stage import Stage, check_plan
+from pipeline.stage import Stage
 
 QUARANTINE = "quarantine"
-ExpertFactory = Callable[[str, Mapping[str, Any]], Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a worker is given, all of it picklable. Relative paths of the recipe start from `base`."""
-
-    recipe: Recipe
-    root: Path
-    base: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """Inputs `start` to `stop` (half-open) of the source; becomes shard number `index`."""
-
-    index: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A recipe come alive in one process: its source and its stages, each made once."""
-
-    recipe: Recipe
-    source: Source
-    stages: tuple[Stage, ...]
-    hash: str = field(repr=False)
-
-    @property
-    def inputs(self) -> int:
-        """Number of inputs, after the recipe's limit."""
-        return min(len(self.source), self.recipe.limit or len(self.source))
-
-    def units(self) -> list[Unit]:
-        """The plan: every input in exactly one unit."""
-        size = self.recipe.unit_size
-        return [
-            Unit(index=number, start=start, stop=min(start + size, self.inputs))
-            for number, start in enumerate(range(0, self.inputs, size))
-        ]
-
-
-def resolve(raw: Mapping[str, Any]) -> Recipe:
-    """A validated recipe with every default of its source filled in, so that its hash names all that matters.
-
-    Raises:
-        ValueError: an unknown or wrong key, at any depth.
-    """
-    recipe: Recipe = validate(Recipe, raw, "recipe")
-    return recipe.model_copy(update={"source": _resolve_source(recipe.source, recipe.seed)})
-
-
-def make_line(job: Job, expert_factory: ExpertFactory = make_expert) -> Line:
-    """Build the source and the stages of a resolved recipe and check that they fit together.
-
-    Raises:
-        ValueError: the source cannot be listed, an expert or option is unknown, or the plan does not hold.
-    """
-    recipe = job.recipe
-    stages = _stages(recipe, expert_factory)
-    options = _absolute(recipe.source, job.base)
-    module = source_module(options.pop("kind"))
-    source = module.make(module.Config.model_validate(options), recipe.image_format)
-    check_plan(source.fills, stages)
-    return Line(recipe=recipe, source=source, stages=stages, hash=recipe_hash(recipe))
 
 
 def run_unit(line: Line, unit: Unit, root: Path, poison: Collection[int] = ()) -> Receipt:
@@ -214,79 +141,3 @@ def _quarantine(sample_id: str, detail: str) -> Reject:
 
 def _say(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:500]
-
-
-def _resolve_source(raw: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Source options with defaults filled in, and `seed` where the source draws and the recipe gives it no other."""
-    options = dict(raw)
-    kind = options.pop("kind", None)
-    if not isinstance(kind, str):
-        raise ValueError(
-            f"recipe: source.kind is {kind!r}; expected the name of a source, e.g. kind: folder"
-        )
-    known = source_module(kind).Config
-    for name in {"seed", "gold_seed"} & set(known.model_fields):
-        options.setdefault(name, seed)
-    config = validate(known, options, f"recipe source {kind!r}")
-    resolved = {"kind": kind, **config.model_dump(mode="json")}
-    if "parts" in resolved:
-        resolved["parts"] = [_resolve_source(part, seed) for part in resolved["parts"]]
-    return resolved
-
-
-def _absolute(source: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """Source options with every path made absolute, parts of a source included.
-
-    The recipe keeps paths as they were typed, so that its hash is the same on every machine.
-    """
-    options = {key: value for key, value in source.items() if key != "kind"}
-    config = source_module(source["kind"]).Config.model_validate(options)
-    for name, value in config:
-        if isinstance(value, Path):
-            options[name] = str(base / value)
-    if "parts" in options:
-        options["parts"] = [_absolute(part, base) for part in options["parts"]]
-    return {"kind": source["kind"], **options}
-
-
-def _stages(recipe: Recipe, expert_factory: ExpertFactory) -> tuple[Stage, ...]:
-    from pipeline.stages.fuse import Fuse
-    from pipeline.stages.ground import Ground
-    from pipeline.stages.keep import Keep
-    from pipeline.stages.rewrite import Rewrite
-    from pipeline.stages.score import Score
-    from pipeline.stages.segment import Segment
-
-    def panel(stage: str, uses: Sequence[ExpertUse], *roles: type) -> list[Any]:
-        experts = [expert_factory(use.use, use.options) for use in uses]
-        for use, expert in zip(uses, experts, strict=True):
-            if not isinstance(expert, roles):
-                names = " or ".join(role.__name__ for role in roles)
-                raise ValueError(
-                    f"stage {stage!r}: expert {use.use!r} is no {names}; move it to the stage it fits"
-                )
-        return experts
-
-    config = recipe.stages
-    stages: list[Stage] = []
-    voters = 0
-    if config.rewrite:
-        rewriters = panel("rewrite", config.rewrite.experts, Rewriter)
-        stages.append(Rewrite(rewriters, keep_raw=config.rewrite.keep_raw))
-    if config.ground:
-        grounders = panel("ground", config.ground.experts, Grounder)
-        stages.append(Ground(grounders))
-        voters += len(grounders)
-    if config.segment:
-        segmenters = panel("segment", config.segment.experts, Segmenter, TextSegmenter)
-        stages.append(Segment(segmenters))
-        voters += sum(
-            isinstance(s, TextSegmenter) and not isinstance(s, Segmenter) for s in segmenters
-        )
-    if config.fuse:
-        stages.append(Fuse(config.fuse))
-    if config.score:
-        stages.append(Score(config.score, panel_size=max(1, voters)))
-    if config.keep:
-        stages.append(Keep(config.keep, scored=config.score is not None))
-    return tuple(stages)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.line import Job, Unit, make_line
 from pipeline.manifest import Receipt
-from pipeline.work import Job, Unit, make_line, run_unit
+from pipeline.work import run_unit
 
 
 def run_local(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:

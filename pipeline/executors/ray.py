@@ -15,8 +15,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from pipeline.line import Job, Unit, make_line
 from pipeline.manifest import Receipt
-from pipeline.work import Job, Unit, make_line, run_unit, walk
+from pipeline.work import run_unit, walk
 
 ATTEMPTS = 3
 PATIENCE = 60

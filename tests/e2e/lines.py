@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.work import Job, resolve
+from pipeline.line import Job, resolve
 
 TREE = ("shards", "receipts", "rejects", "index")
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from annotators.registry import make_expert
 from pipeline.config import recipe_hash
+from pipeline.line import Unit, make_line, resolve
 from pipeline.shards import read_shard
-from pipeline.work import Unit, make_line, resolve, run_unit
+from pipeline.work import run_unit
 from tests.e2e.lines import draw_items, job, recipe
 
 

@@ -11,9 +11,10 @@ import pytest
 from pipeline.config import load_recipe
 from pipeline.intake.camvid_words import CLASSES, HALF, WHOLE
 from pipeline.intake.label_noise import SHARES, TOTAL
+from pipeline.line import Job, Unit, make_line, resolve
 from pipeline.records import Reject, Sample
 from pipeline.sources import camvid
-from pipeline.work import Job, Unit, make_line, resolve, walk
+from pipeline.work import walk
 from tests.pipeline.sources.files_for_tests import SIZE, load_all, reasons, save_image, the_sample
 
 SKY, ROAD, CAR, UNLABELLED = (CLASSES.index(n) for n in ("sky", "road", "car", "unlabelled"))
