@@ -6,7 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from annotators.protocols import Grounder, Rewriter, Segmenter, TextSegmenter
+from annotators.protocols import (
+    Enricher,
+    Grounder,
+    Rewriter,
+    Segmenter,
+    TextSegmenter,
+    Verifier,
+)
 from annotators.registry import make_expert
 from pipeline.config import ExpertUse, Recipe, recipe_hash, validate
 from pipeline.registry import source_module
@@ -119,6 +126,9 @@ def _absolute(source: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 def _stages(recipe: Recipe, panel: MakePanel) -> tuple[Stage, ...]:
     """The stages of a recipe in their one order; `panel` makes the experts of one and holds them to its roles."""
+    from pipeline.stages.adopt import Adopt
+    from pipeline.stages.boxes import Boxes
+    from pipeline.stages.enrich import Enrich
     from pipeline.stages.fuse import Fuse
     from pipeline.stages.ground import Ground
     from pipeline.stages.keep import Keep
@@ -128,24 +138,32 @@ def _stages(recipe: Recipe, panel: MakePanel) -> tuple[Stage, ...]:
 
     config = recipe.stages
     stages: list[Stage] = []
-    voters = 0
+    boxers, voters = 0, 0
     if config.rewrite:
         rewriters = panel("rewrite", config.rewrite.experts, Rewriter)
         stages.append(Rewrite(rewriters, keep_raw=config.rewrite.keep_raw))
+    if config.enrich:
+        enrichers = panel("enrich", config.enrich.experts, Enricher)
+        stages.append(Enrich(enrichers, keep_raw=config.enrich.keep_raw))
     if config.ground:
         grounders = panel("ground", config.ground.experts, Grounder)
         stages.append(Ground(grounders))
-        voters += len(grounders)
+        boxers += len(grounders)
+    if config.boxes:
+        stages.append(Boxes())
+        boxers += 1
     if config.segment:
         segmenters = panel("segment", config.segment.experts, Segmenter, TextSegmenter)
         stages.append(Segment(segmenters))
-        voters += sum(
-            isinstance(s, TextSegmenter) and not isinstance(s, Segmenter) for s in segmenters
-        )
+        voters += sum(boxers if isinstance(s, Segmenter) else 1 for s in segmenters)
+    if config.adopt:
+        stages.append(Adopt())
+        voters += 1
     if config.fuse:
         stages.append(Fuse(config.fuse))
     if config.score:
-        stages.append(Score(config.score, panel_size=max(1, voters)))
+        verifiers = panel("score", config.score.verifiers, Verifier)
+        stages.append(Score(config.score, panel_size=max(1, voters), verifiers=verifiers))
     if config.keep:
         stages.append(Keep(config.keep, scored=config.score is not None))
     return tuple(stages)
