@@ -110,6 +110,41 @@ def staple(
     )
 
 
+def believe(
+    votes: NDArray[np.bool_],
+    *,
+    sensitivity: Floats,
+    specificity: Floats,
+    prior: float | None = None,
+    band: bool = False,
+) -> Floats:
+    """Posterior of foreground, float64 (h, w), under rates that are known: one E step and no learning.
+
+    Args:
+        votes: one boolean (h, w) mask per expert, (k, h, w).
+        sensitivity: each expert's chance to mark a true pixel, (k,) in [0, 1].
+        specificity: each expert's chance to leave out a false one, (k,) in [0, 1].
+        prior: share of foreground before the votes; the mean of all votes when None.
+        band: where all experts agree they are believed, whatever the rates say.
+
+    Raises:
+        ValueError: `votes` is not (k, h, w) with k >= 1, or the rates are not k numbers in [0, 1].
+    """
+    if votes.ndim != 3 or votes.shape[0] < 1:
+        raise ValueError(f"votes of shape {votes.shape}; expected (k, h, w) with at least 1 expert")
+    for name, rates in (("sensitivity", sensitivity), ("specificity", specificity)):
+        if rates.shape != votes.shape[:1] or not ((rates >= 0) & (rates <= 1)).all():
+            raise ValueError(f"{name} {rates.tolist()}; expected {len(votes)} numbers in [0, 1]")
+    said, counts, which = vote_patterns(votes)
+    share = float(said.mean(axis=1) @ counts / counts.sum()) if prior is None else prior
+    share = float(np.clip(share, FLOOR, 1 - FLOOR))
+    truth = _expect(said, sensitivity, specificity, share)
+    if band:
+        unanimous = said.all(axis=1) | ~said.any(axis=1)
+        truth = np.where(unanimous, said.all(axis=1), truth)
+    return truth[which].reshape(votes.shape[1:])
+
+
 def vote_patterns(
     votes: NDArray[np.bool_],
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.integer]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annotators.candidate import Candidate
+from annotators.candidate import Candidate, Provenance
 from annotators.masks import BoolMask
 
 COMPANY = 0.8
@@ -19,13 +19,14 @@ COMPANY = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Vote:
-    """What one expert says about each pixel.
+    """What one expert says about each pixel. `expert` is its name, `voter` its key (see `voter_key`).
 
     `members` are indices of candidates, ascending; `mask` is boolean (h, w); `score` and `stability` in [0, 1] are
     those of the strongest member.
     """
 
     expert: str
+    voter: str
     members: tuple[int, ...]
     mask: BoolMask
     score: float
@@ -37,29 +38,40 @@ def strength(candidate: Candidate) -> float:
     return candidate.mask_score * candidate.stability
 
 
+def voter_key(made_by: Provenance) -> str:
+    """What tells one voter from another, readable and the same in every dataset: `expert@config_hash`.
+
+    The same expert with other options (its model is one of them) is another voter. Where provenance has no hash the
+    model stands in its place, and without a model the name stands alone.
+
+    >>> voter_key(Provenance(expert="owlv2", model="google/owlv2-base", config_hash="c0ffee"))
+    'owlv2@c0ffee'
+    """
+    setting = made_by.config_hash or made_by.model
+    return f"{made_by.expert}@{setting}" if setting else made_by.expert
+
+
 def votes_of(candidates: Sequence[Candidate], size_hw: tuple[int, int]) -> list[Vote]:
     """The votes of the experts among `candidates`, in the order in which each expert first appears.
 
-    The same expert with other options (another config hash or model) is another expert.
+    The same expert with other options is another expert (`voter_key`).
 
     Raises:
         ValueError: a candidate's mask is not of `size_hw` pixels.
     """
-    by_expert: dict[tuple[str, str, str], list[int]] = {}
+    by_voter: dict[str, list[int]] = {}
     for index, candidate in enumerate(candidates):
         if candidate.mask.size_hw != size_hw:
             raise ValueError(
                 f"candidate {index} by {candidate.made_by.expert!r} has a mask of {candidate.mask.size_hw} (h, w) "
                 f"pixels; expected {size_hw}"
             )
-        made_by = candidate.made_by
-        key = (made_by.expert, made_by.model, made_by.config_hash)
-        by_expert.setdefault(key, []).append(index)
-    return [_vote(name, indices, candidates, size_hw) for (name, *_), indices in by_expert.items()]
+        by_voter.setdefault(voter_key(candidate.made_by), []).append(index)
+    return [_vote(voter, indices, candidates, size_hw) for voter, indices in by_voter.items()]
 
 
 def _vote(
-    name: str, indices: list[int], candidates: Sequence[Candidate], size_hw: tuple[int, int]
+    voter: str, indices: list[int], candidates: Sequence[Candidate], size_hw: tuple[int, int]
 ) -> Vote:
     best = max(indices, key=lambda i: (strength(candidates[i]), -i))
     floor = COMPANY * strength(candidates[best])
@@ -68,7 +80,8 @@ def _vote(
     for i in members:
         mask |= candidates[i].mask.array()
     return Vote(
-        expert=name,
+        expert=candidates[best].made_by.expert,
+        voter=voter,
         members=members,
         mask=mask,
         score=candidates[best].mask_score,

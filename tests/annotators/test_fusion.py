@@ -5,10 +5,12 @@ import pytest
 
 from annotators.candidate import Candidate, Provenance
 from annotators.fusion import fuse
+from annotators.halt import Halt
 from annotators.masks import encode_mask
-from annotators.votes import votes_of
+from annotators.reliability import Rates, mean_rates
+from annotators.votes import voter_key, votes_of
 
-RULES = ["best", "vote", "soft", "staple"]
+RULES = ["best", "vote", "soft", "staple", "cluster"]
 SIZE = (6, 8)
 
 
@@ -133,3 +135,96 @@ def test_bad_settings_are_refused(change, message):
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(ValueError, match="expected \\(6, 8\\)"):
         fuse([candidate("a", [1], size=(6, 9))], SIZE, rule="vote")
+
+
+def test_instances_that_two_experts_found_stay_and_the_rest_of_each_goes():
+    """Three mugs, each found by two of three experts, and a fault of each: a vote over unions keeps the mugs only."""
+    wide = (6, 40)
+    finds = {"a": ([1, 2, 3, 4], [11, 12, 13, 14], [30, 31]), "b": ([1, 2, 3, 4], [21, 22, 23, 24], [36, 37]),
+             "c": ([11, 12, 13, 14], [21, 22, 23, 24], [8])}  # fmt: skip
+    given = [candidate(e, x, size=wide) for e, things in finds.items() for x in things]
+    label = fuse(given, wide, rule="cluster", threshold=0.6)
+    assert columns(label) == [1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24]
+    assert label.members == (0, 1, 3, 4, 6, 7)
+
+
+def test_a_weak_find_that_another_confirms_counts_as_an_instance_though_a_vote_drops_it():
+    finds = {"a": [1, 2], "b": [1, 2], "c": [1, 2]}
+    given = [candidate(e, x, score=0.9) for e, x in finds.items()]
+    given += [candidate(e, [5, 6], score=0.3) for e in "ab"]
+    assert columns(fuse(given, SIZE, rule="vote")) == [1, 2]
+    assert columns(fuse(given, SIZE, rule="cluster")) == [1, 2, 5, 6]
+
+
+def test_inside_an_instance_pixels_are_voted_on():
+    given = [candidate("a", [1, 2, 3]), candidate("b", [2, 3, 4]), candidate("c", [2, 3])]
+    assert columns(fuse(given, SIZE, rule="cluster")) == [2, 3]
+
+
+def test_without_confirmation_the_best_supported_instance_is_the_label():
+    given = [
+        candidate("a", [0], score=0.5),
+        candidate("b", [3], score=0.9),
+        candidate("c", [6], score=0.7),
+    ]
+    label = fuse(given, SIZE, rule="cluster", threshold=0.6)
+    assert (columns(label), label.members) == ([3], (1,))
+    trusted = fuse(given, SIZE, rule="cluster", threshold=0.9, reliabilities={"b": 0.1, "c": 0.2})
+    assert columns(trusted) == [0]
+
+
+def test_an_instance_counts_an_expert_once_however_often_it_drew_it():
+    given = [candidate("a", [2, 3]) for _ in range(5)] + [candidate(e, [6]) for e in "bcd"]
+    assert columns(fuse(given, SIZE, rule="cluster", threshold=0.5)) == [6]
+
+
+def test_trust_may_name_one_configuration_or_all_of_an_expert():
+    given = [candidate("a", [1], config_hash="x"), candidate("b", [2], config_hash="y")]
+    assert columns(fuse(given, SIZE, rule="best", reliabilities={"a@x": 0.2})) == [2]
+    assert columns(fuse(given, SIZE, rule="best", reliabilities={"a@other": 0.2})) == [1]
+    assert columns(fuse(given, SIZE, rule="best", reliabilities={"a": 0.2, "a@x": 1.0})) == [1]
+
+
+def test_a_voter_is_named_by_expert_and_configuration_and_by_its_model_without_one():
+    assert voter_key(Provenance(expert="a", model="m", config_hash="x")) == "a@x"
+    assert voter_key(Provenance(expert="a", model="m")) == "a@m"
+    assert voter_key(Provenance(expert="a")) == "a"
+
+
+GOOD, POOR = Rates(sensitivity=0.9, specificity=0.95), Rates(sensitivity=0.5, specificity=0.55)
+
+
+def test_with_learnt_rates_one_good_expert_outweighs_two_poor_ones():
+    given = [candidate("a", [2, 3]), candidate("b", [3, 5]), candidate("c", [3, 6])]
+    assert columns(fuse(given, SIZE, rule="vote")) == [3]
+    rates = {"a": GOOD, "b": POOR, "c": POOR}
+    assert columns(fuse(given, SIZE, rule="staple", learnt=rates)) == [2, 3]
+    rates = {"a": POOR, "b": GOOD, "c": POOR}
+    assert columns(fuse(given, SIZE, rule="staple", learnt=rates)) == [3, 5]
+
+
+def test_an_expert_that_nothing_was_learnt_of_counts_as_the_mean():
+    given = [candidate("a", [2, 3]), candidate("new", [3, 5])]
+    alone = fuse(given, SIZE, rule="staple", learnt={"a": GOOD, "b": POOR})
+    mean = mean_rates([GOOD, POOR])
+    said = fuse(given, SIZE, rule="staple", learnt={"a": GOOD, "b": POOR, "new": mean})
+    assert alone.mask.tobytes() == said.mask.tobytes()
+    assert columns(alone) == [2, 3]
+
+
+def test_rates_of_another_panel_stop_the_build():
+    given = [candidate("a", [1]), candidate("b", [2])]
+    with pytest.raises(Halt, match=r"know none of a, b; they know c: run `maskmix calibrate`"):
+        fuse(given, SIZE, rule="staple", learnt={"c": GOOD})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule": "vote", "saturate": True}, "saturate with rule 'vote'"),
+        ({"rule": "soft", "learnt": {"a": GOOD}}, "learnt reliabilities with rule 'soft'"),
+    ],
+)
+def test_an_option_of_another_rule_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        fuse([candidate("a", [1])], SIZE, **change)
