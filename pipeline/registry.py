@@ -12,6 +12,7 @@ SOURCES: dict[str, str] = {
     "folder": "pipeline.sources.folder",
     "jsonl": "pipeline.sources.jsonl",
     "photos": "pipeline.sources.photos",
+    "refcoco": "pipeline.sources.refcoco",
     "tabletop": "pipeline.sources.tabletop",
 }
 """Source kind -> module with `Config` and `make(config, image_format) -> Source`."""

@@ -7,7 +7,7 @@ photograph share a role, and the choice does not move when a source grows, shrin
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,13 +18,16 @@ from pipeline.intake.images import admit
 from pipeline.intake.instructions import clean_instructions
 from pipeline.records import GoldRole, Sample, SourceRef
 
+Size = tuple[int, int]
+GoldForm = Literal["mask", "box"]
+"""What a source makes of human labels: `mask` gives gold; `box` gives no gold but boxes for a segmenter to fill."""
 
-class FileConfig(Strict):
-    """Options of every source that reads files."""
 
-    path: Path
+class IntakeConfig(Strict):
+    """Options of every source that takes in images of others."""
+
     dataset: str = ""
-    """Name in `SourceRef`; empty: made from `path`."""
+    """Name in `SourceRef`; empty: made from what is read."""
     split: str = "train"
     licence: str = ""
     """For inputs that do not say their own."""
@@ -33,30 +36,41 @@ class FileConfig(Strict):
     gold_seed: int = 0
 
 
+class FileConfig(IntakeConfig):
+    """Options of every source that reads files."""
+
+    path: Path
+
+
 def admit_sample(
     data: bytes,
     *,
     id: str,
     image_format: ImageFormat,
     instructions: Sequence[Any],
-    config: FileConfig,
+    config: IntakeConfig,
     key: str,
     dataset: str,
     split: str = "",
     licence: str = "",
     url: str = "",
     style: str = "",
-    gold: Callable[[tuple[int, int]], Mask | None] = lambda size_hw: None,
+    gold: Callable[[Size], Mask | None] = lambda size_hw: None,
+    boxes: Callable[[Size], list[list[float]] | None] = lambda size_hw: None,
     extra: tuple[tuple[str, Any], ...] = (),
 ) -> Sample:
-    """A sample of image bytes as received; `gold` is called with the upright size (h, w).
+    """A sample of image bytes as received; `gold` and `boxes` are called with the upright size (h, w).
+
+    What `boxes` gives (XYXY pixels inside the image; None: nothing was drawn) is kept as `extra` "boxes", where the
+    labelled path looks for it.
 
     Raises:
-        Refused: the image, an instruction or the gold cannot be taken.
+        Refused: the image, an instruction, the gold or a box cannot be taken.
     """
     texts = clean_instructions(instructions)
     admitted = admit(data, image_format)
     mask = gold(admitted.size_hw)
+    drawn = boxes(admitted.size_hw)
     role = gold_role(admitted.sha256, fraction=config.gold_fraction, seed=config.gold_seed)
     return Sample(
         id=id,
@@ -75,7 +89,7 @@ def admit_sample(
         style=style,
         gold=mask,
         gold_role="train" if mask is None else role,
-        extra=extra,
+        extra=extra if drawn is None else (*extra, ("boxes", drawn)),
     )
 
 

@@ -7,16 +7,14 @@ annotations is a reject. Lin et al., "Microsoft COCO" (arXiv 1405.0312).
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from annotators.masks import Mask
 from pipeline.codec import ImageFormat
-from pipeline.intake.admission import FileConfig, admit_sample
-from pipeline.intake.gold_masks import mask_from_polygons, mask_from_rle, union
+from pipeline.intake.admission import FileConfig, GoldForm, admit_sample
 from pipeline.intake.image_files import duplicate, first_of_each, read_image
+from pipeline.intake.instances import Instances, image_url
 from pipeline.intake.refusal import Refused
 from pipeline.records import Reject, Sample, safe_id
 
@@ -32,6 +30,8 @@ class Config(FileConfig):
     instructions: Path | None = None
     ask: Literal["lines", "categories"] = "lines"
     """categories: leave the file of instructions aside and ask for every category."""
+    gold: GoldForm = "mask"
+    """box: no gold; the annotations' boxes go to `extra` for a segmenter to fill (the stage `boxes`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +101,11 @@ class Coco:
         images: Path,
         instructions: Path | None,
     ) -> None:
-        tables = _read_tables(instances)
         self._config = config
         self._image_format: ImageFormat = image_format
         self._folder = images
         self._dataset = config.dataset or "coco"
-        self._images = {image["id"]: image for image in tables["images"]}
-        self._annotations = {item["id"]: item for item in tables["annotations"]}
-        self._categories = {c["id"]: str(c["name"]) for c in tables.get("categories", [])}
-        self._licences = {entry["id"]: entry for entry in tables.get("licenses", [])}
+        self._table = Instances(instances)
         self._items = self._by_line(instructions) if instructions else self._by_category()
         if not self._items:
             raise ValueError(f"{instructions or instances} lists nothing to read")
@@ -131,11 +127,9 @@ class Coco:
     def _sample(self, item: Item) -> Sample:
         if item.refused:
             raise item.refused
-        image = self._images.get(item.image_id)
-        if image is None:
-            raise Refused("image-missing", f"image_id {item.image_id!r} is not in the .json")
+        image = self._table.image(item.image_id)
         named = str(image["file_name"])
-        licence = self._licences.get(image.get("license"), {})
+        names, is_mask = item.annotation_ids, self._config.gold == "mask"
         return admit_sample(
             read_image(self._folder / named),
             id=item.id,
@@ -144,35 +138,13 @@ class Coco:
             config=self._config,
             key=named,
             dataset=self._dataset,
-            licence=str(licence.get("name", "")),
-            url=str(image.get("coco_url") or image.get("flickr_url") or ""),
+            licence=self._table.licence(image),
+            url=image_url(image),
             style=item.style,
-            gold=lambda size_hw: self._gold(item, size_hw),
-            extra=(("ann_ids", list(item.annotation_ids)),),
+            gold=lambda hw: self._table.gold(item.image_id, names, hw) if is_mask else None,
+            boxes=lambda hw: None if is_mask else self._table.boxes(item.image_id, names, hw),
+            extra=(("ann_ids", list(names)),),
         )
-
-    def _gold(self, item: Item, size_hw: tuple[int, int]) -> Mask:
-        image = self._images[item.image_id]
-        declared = (image.get("height"), image.get("width"))
-        if declared != size_hw:
-            raise Refused("mask-size", f"the .json says {declared} (h, w), the image is {size_hw}")
-        return union([self._mask(item, name, size_hw) for name in item.annotation_ids], size_hw)
-
-    def _mask(self, item: Item, name: Any, size_hw: tuple[int, int]) -> Mask:
-        annotation = self._annotations.get(name)
-        if annotation is None:
-            raise Refused("annotation-unknown", f"ann_id {name!r} is not in the .json")
-        if annotation["image_id"] != item.image_id:
-            raise Refused(
-                "annotation-of-another-image",
-                f"ann_id {name!r} is of image {annotation['image_id']!r}, not {item.image_id!r}",
-            )
-        shape = annotation.get("segmentation")
-        if isinstance(shape, Mapping):
-            return mask_from_rle(shape, size_hw)
-        if not shape:
-            raise Refused("mask-damaged", f"ann_id {name!r} has no segmentation")
-        return mask_from_polygons(shape, size_hw)
 
     def _by_line(self, path: Path) -> list[Item]:
         items: list[Item] = []
@@ -188,7 +160,7 @@ class Coco:
                 items.append(_refused(name, at_line))
                 continue
             image_id = fields["image_id"]
-            stem = str(self._images.get(image_id, {}).get("file_name", image_id))
+            stem = str(self._table.images.get(image_id, {}).get("file_name", image_id))
             items.append(
                 Item(
                     id=self._id(stem, str(seen[image_id])),
@@ -202,9 +174,9 @@ class Coco:
         return items
 
     def _by_category(self) -> list[Item]:
-        found: dict[Any, dict[Any, list[Any]]] = {name: {} for name in self._images}
+        found: dict[Any, dict[Any, list[Any]]] = {name: {} for name in self._table.images}
         items: list[Item] = []
-        for name, annotation in self._annotations.items():
+        for name, annotation in self._table.annotations.items():
             groups = found.get(annotation["image_id"])
             if groups is None:
                 detail = f"ann_id {name!r} is of image {annotation['image_id']!r}, not in the .json"
@@ -213,7 +185,7 @@ class Coco:
                 continue
             groups.setdefault(annotation.get("category_id"), []).append(name)
         for image_id, groups in found.items():
-            stem = str(self._images[image_id]["file_name"])
+            stem = str(self._table.images[image_id]["file_name"])
             if not groups:
                 refused = Refused(
                     "no-annotation", f"{stem} has none, and there are no instructions"
@@ -223,11 +195,11 @@ class Coco:
         return items
 
     def _category_item(self, image_id: Any, stem: str, category: Any, names: list[Any]) -> Item:
-        word = self._categories.get(category, "")
+        word = self._table.categories.get(category, "")
         name = self._id(stem, word or str(category))
         if not word:
             return _refused(name, Refused("category-unknown", f"category_id {category!r}"))
-        several = len(names) > 1 or any(self._annotations[n].get("iscrowd") for n in names)
+        several = len(names) > 1 or any(self._table.annotations[n].get("iscrowd") for n in names)
         return Item(
             id=name,
             image_id=image_id,
@@ -259,19 +231,3 @@ def _line(line: bytes) -> dict[str, Any]:
     if not all(isinstance(name, int | str) for name in fields["ann_ids"]):
         raise Refused("entry-key-type", f"ann_ids {fields['ann_ids']!r}; expected numbers")
     return fields
-
-
-def _read_tables(path: Path) -> dict[str, Any]:
-    try:
-        tables = json.loads(path.read_bytes())
-        for table, keys in (("images", ("id", "file_name")), ("annotations", ("id", "image_id"))):
-            for row in tables[table]:
-                for key in keys:
-                    hash(row[key])
-            if len({row["id"] for row in tables[table]}) < len(tables[table]):
-                raise ValueError(f"an id of {table} stands twice")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is no COCO instances file ({error!r}); expected images and annotations"
-        ) from error
-    return tables

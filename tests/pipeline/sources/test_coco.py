@@ -209,3 +209,17 @@ def test_real_annotations_load_by_category(shared_data: Path):
     got = coco.make(coco.Config(path=shared_data / "coco-instruct", ask="categories"))
     assert len(got) > 300
     assert set(reasons(got)) <= {"", "no-annotation"}
+
+
+def test_boxes_instead_of_gold_are_xyxy_and_cut_at_the_border(tmp_path: Path):
+    said = tables(annotation(10, bbox=[5, 2, 10, 10]), annotation(11, bbox=[20, 15, 99, 99]))
+    got = source(tmp_path, said, line(10, 11), line(), gold="box")
+    both = the_sample(got)
+    assert both.gold is None
+    assert both.boxes == ((5.0, 2.0, 15.0, 12.0), (20.0, 15.0, 30.0, 20.0))
+    assert the_sample(got, 1).boxes == ()
+    said = tables(annotation(10), annotation(11, bbox=[40, 2, 3, 3]))
+    assert reasons(source(tmp_path, said, line(10), line(11), gold="box")) == [
+        "box-damaged",
+        "box-empty",
+    ]
