@@ -10,6 +10,7 @@ SOURCES: dict[str, str] = {
     "coco": "pipeline.sources.coco",
     "concat": "pipeline.sources.concat",
     "folder": "pipeline.sources.folder",
+    "ivm_mix": "pipeline.sources.ivm_mix",
     "jsonl": "pipeline.sources.jsonl",
     "photos": "pipeline.sources.photos",
     "refcoco": "pipeline.sources.refcoco",

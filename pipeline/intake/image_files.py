@@ -6,7 +6,7 @@ same, to end as rejects instead of going missing. `NAME.mask.png` is a gold mask
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.intake.refusal import Refused
 from pipeline.records import Reject
@@ -59,6 +59,18 @@ def read_image(path: Path) -> bytes:
         if isinstance(error, Refused):
             raise
         raise Refused("image-unreadable", f"{path}: {error}") from error
+
+
+def path_within(folder: Path, text: str) -> Path:
+    """`text` from a file that somebody else wrote, as a path that stays inside `folder`.
+
+    Raises:
+        Refused: image-outside: empty, absolute, or leading out of the folder by `..`.
+    """
+    named = PurePosixPath(text)
+    if not text.strip() or "\0" in text or named.is_absolute() or ".." in named.parts:
+        raise Refused("image-outside", f"{text[:200]!r} is no path inside {folder}")
+    return folder / named
 
 
 def first_of_each(ids: Sequence[str]) -> list[int]:

@@ -100,6 +100,12 @@ def admit(data: bytes, image_format: ImageFormat, *, max_pixels: int = MAX_PIXEL
     )
 
 
+def read_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> RGB:
+    """RGB uint8 (h, w, 3), upright, of bytes that are not to be stored. Raises Refused as `admit` does."""
+    header = probe(data, max_pixels=max_pixels)
+    return np.ascontiguousarray(upright(_pixels(data, header), header.orientation))
+
+
 def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Read the header of an image without decoding its pixels. Raises Refused as `admit` does."""
     if not data:
