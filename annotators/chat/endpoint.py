@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -165,6 +166,7 @@ class Endpoint:
             if self._caller is None or self._caller.profile != profile:
                 try:
                     self._caller = Caller(profile, timeout=self.timeout)
+                    weakref.finalize(self, self._caller.close)
                 except ImportError:
                     raise Halt(
                         "chat experts need the openai package: pip install 'maskmix[experts]'"
