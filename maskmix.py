@@ -1,7 +1,8 @@
 """The front door: one command, its verbs loaded on use. `maskmix --help`, or `python -m maskmix`.
 
 Every verb prints what a person wants to read; with `--json` its last line on standard output is one JSON object.
-Errors that a user can mend are one line and exit code 2; everything else is a traceback.
+Errors that a user can mend are one line and exit code 2; a build that stopped cleanly is one line and exit code 3, and
+the same command goes on with it; everything else is a traceback.
 """
 
 import os
@@ -13,8 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
+from annotators.halt import Halt
 from pipeline import expert_verbs
 from pipeline.verbs import VERBS, JsonOption, OutOption, SeedOption, SetOption, say_json
+
+STOPPED = 3
+"""Exit code of a command that stopped cleanly before its end: run it again."""
 
 app = typer.Typer(
     help="Instruction-relevant masks you can trust: annotate, judge, train, use.",
@@ -177,6 +182,9 @@ def main() -> None:
         app(prog_name="maskmix")
     except (ValueError, OSError) as error:
         sys.exit(complain(error))
+    except Halt as halt:
+        print(f"stopped: {halt}", file=sys.stderr)
+        sys.exit(STOPPED)
 
 
 def complain(error: Exception) -> int:

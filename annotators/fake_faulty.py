@@ -28,9 +28,8 @@ class FaultyTextSegmenter:
         self.raise_on = raise_on
         self.die_on = die_on
         options = {"seconds": seconds, "raise_on": raise_on, "die_on": die_on}
-        self._made_by = Provenance(
-            expert=self.name, config_hash=config_hash(self.name, options), score_raw=0.5
-        )
+        self.config_hash = config_hash(self.name, options)
+        self._made_by = Provenance(expert=self.name, config_hash=self.config_hash, score_raw=0.5)
 
     def segment_text(
         self, images: Sequence[Image], phrases: Sequence[Sequence[Phrase]]

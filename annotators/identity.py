@@ -25,7 +25,7 @@ class Identity:
 
 
 def identity_of(expert: Any, options: Mapping[str, Any]) -> Identity:
-    """What `expert` says of itself in `identity`; its name and options when it says nothing.
+    """What `expert` says of itself in `identity`; its name and the hash of its options when it says nothing.
 
     Raises:
         ValueError: its weights are not to be had (the message names the command that gets them).
@@ -33,4 +33,5 @@ def identity_of(expert: Any, options: Mapping[str, Any]) -> Identity:
     said: Identity | None = getattr(expert, "identity", None)
     if said is not None:
         return said
-    return Identity(expert=expert.name, config_hash=config_hash(expert.name, options))
+    own: str | None = getattr(expert, "config_hash", None)
+    return Identity(expert=expert.name, config_hash=own or config_hash(expert.name, options))

@@ -10,18 +10,28 @@ from importlib.metadata import entry_points
 from typing import Any
 
 EXPERTS: dict[str, str] = {
+    "chat": "annotators.chat.chat:ChatExpert",
+    "clipseg": "annotators.models.clipseg:ClipSegExpert",
     "colour": "annotators.classical.colour:ColourExpert",
     "fake_faulty": "annotators.fake_faulty:FaultyTextSegmenter",
     "fake_grounder": "annotators.fakes:FakeGrounder",
     "fake_rewriter": "annotators.fakes:FakeRewriter",
     "fake_segmenter": "annotators.fakes:FakeSegmenter",
     "fake_text_segmenter": "annotators.fakes:FakeTextSegmenter",
+    "florence2": "annotators.models.florence2:Florence2Expert",
     "grabcut": "annotators.classical.grabcut:GrabCutExpert",
+    "grounding_dino": "annotators.models.grounding_dino:GroundingDinoExpert",
+    "local": "annotators.chat.local:LocalExpert",
+    "owlv2": "annotators.models.owlv2:Owlv2Expert",
     "place": "annotators.classical.place:PlaceExpert",
     "regions": "annotators.classical.regions:RegionsExpert",
     "rules": "annotators.language.rewriter_rules:RulesRewriter",
     "saliency": "annotators.classical.saliency:SaliencyExpert",
+    "sam3": "annotators.sam.sam3_concepts:Sam3Concepts",
+    "sam_hf": "annotators.sam.hf_sam:HFSamSegmenter",
     "size": "annotators.classical.size:SizeExpert",
+    "vlm_box": "annotators.chat.vlm_box:VlmBoxExpert",
+    "vlm_verifier": "annotators.chat.verifier:VlmVerifier",
 }
 """Built-in experts: name -> "module:Class"."""
 
@@ -59,6 +69,11 @@ def make_expert(name: str, options: Mapping[str, Any]) -> Any:
     except TypeError as error:
         raise ValueError(f"expert {name!r}: {error}; give it under options") from None
     return cls(**options)
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the expert called `name` has an option called `option`."""
+    return option in inspect.signature(_find(name)).parameters
 
 
 def describe_experts() -> list[dict[str, str]]:

@@ -96,6 +96,7 @@ def write_dataset(root: Path, encoded: Sequence[Encoded], per_shard: int) -> Non
         split="train",
         recipe={},
         recipe_hash="0" * 64,
+        panel=[],
         shards=[receipt.shard for receipt in receipts],
         units=len(receipts),
         totals=total(receipts),

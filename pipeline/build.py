@@ -1,7 +1,7 @@
 """Plan, skip what is committed, dispatch, merge: one command that is also its own resume.
 
-The output folder belongs to one recipe for ever (`plan.json`); a unit with a receipt is never run again; the manifest
-is written last. `flock` keeps a second driver off the folder and is gone with the process that held it.
+The output folder belongs to one recipe and one panel for ever (`plan.json`); a unit with a receipt is never run again;
+the manifest is written last. `flock` keeps a second driver off the folder and is gone with the process that held it.
 """
 
 import errno
@@ -10,26 +10,31 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from annotators.halt import Halt
 from pipeline.config import Recipe, recipe_hash
 from pipeline.index import write_index
 from pipeline.line import Job, Line, Unit, make_line
 from pipeline.manifest import (
     MANIFEST,
     Manifest,
+    PanelEntry,
     Receipt,
     read_receipts,
     receipt_path,
     total,
     write_json,
 )
+from pipeline.panel_seats import Seat, differences, resumable
+from pipeline.panel_usage import BUDGET, USAGE
 from pipeline.shards import write_atomic
 from pipeline.work import versions
 
 PLAN = "plan.json"
-FOLDERS = ("shards", "receipts", "rejects", "index", "sidecars")
+FOLDERS = ("shards", "receipts", "rejects", "index", "sidecars", USAGE)
 Executor = Callable[[Job, Sequence[Unit]], Iterator[Receipt]]
 Progress = Callable[[Receipt], None]
 
@@ -46,26 +51,38 @@ def build(
     `on_start` gets the number of inputs and the receipts found; `on_receipt` each new receipt.
 
     Raises:
-        ValueError: the folder belongs to another recipe or to nobody, the source changed, or the plan is wrong.
+        ValueError: the folder belongs to another recipe, to another panel or to nobody, the source changed, weights
+            are not to be had, or the plan is wrong.
         OSError: the folder cannot be written (its message names the folder and the remedy).
+        Halt: an expert said that the build must stop; units that were committed stay, and the same call goes on.
     """
     line = make_line(job)
     units = line.units()
+    panel = [seat.entry() for seat in line.seats]
     with _writing(job.root), _locked(job.root):
-        _claim(job.root, line, len(units))
+        panel = _claim(job.root, line, len(units), panel)
+        job = replace(job, panel=tuple(panel))
         _clean(job.root)
+        _note_prices(job)
         done = _committed(job.root, line)
         on_start(line.inputs, list(done.values()))
         todo = [unit for unit in units if unit.index not in done]
         if todo:
-            for receipt in execute(job, todo):
-                on_receipt(receipt)
+            try:
+                for receipt in execute(job, todo):
+                    on_receipt(receipt)
+            except Halt as halt:
+                found = sum(1 for _ in read_receipts(job.root))
+                raise Halt(f"{halt} ({found} of {len(units)} units committed)") from halt
             _clean(job.root)
-        return _finish(job.root, line, len(units))
+        return _finish(job.root, line, len(units), panel)
 
 
 def plan(job: Job) -> dict[str, Any]:
-    """What `build` would do, without writing: the recipe, its hash, the stages, inputs, units, and units done."""
+    """What `build` would do, without writing: the recipe, its hash, the stages, inputs, units, units done, the panel.
+
+    An expert whose weights or endpoint are not to be had is in the panel with the `problem` that a build would meet.
+    """
     line = make_line(job)
     units = line.units()
     found = sum(receipt_path(job.root, job.recipe.split, unit.index).exists() for unit in units)
@@ -76,10 +93,19 @@ def plan(job: Job) -> dict[str, Any]:
         "inputs": line.inputs,
         "units": len(units),
         "units_done": found,
+        "panel": [_entry_or_problem(seat) for seat in line.seats],
     }
 
 
-def _finish(root: Path, line: Line, units: int) -> Manifest:
+def _entry_or_problem(seat: Seat) -> dict[str, Any]:
+    try:
+        return seat.entry().model_dump()
+    except ValueError as error:
+        place = {"stage": seat.stage, "position": seat.position, "expert": seat.expert.name}
+        return {**place, "problem": str(error)}
+
+
+def _finish(root: Path, line: Line, units: int, panel: list[PanelEntry]) -> Manifest:
     receipts = list(read_receipts(root))
     missing = sorted(set(range(units)) - {r.unit for r in receipts})
     if missing:
@@ -95,23 +121,25 @@ def _finish(root: Path, line: Line, units: int) -> Manifest:
         split=line.recipe.split,
         recipe=line.recipe.model_dump(mode="json"),
         recipe_hash=line.hash,
+        panel=panel,
         shards=[r.shard for r in receipts if r.shard],
         units=units,
         totals=totals,
-        versions=versions(),
+        versions=versions(panel),
     )
     write_json(root / MANIFEST, manifest)
     return manifest
 
 
-def _claim(root: Path, line: Line, units: int) -> None:
-    """Make the folder this recipe's, or refuse."""
+def _claim(root: Path, line: Line, units: int, panel: list[PanelEntry]) -> list[PanelEntry]:
+    """Make the folder this recipe's and panel's, or refuse; returns the panel that the folder was begun with."""
     path = root / PLAN
     ours = {
         "recipe": line.recipe.model_dump(mode="json"),
         "recipe_hash": line.hash,
         "inputs": line.inputs,
         "units": units,
+        "panel": [entry.model_dump() for entry in panel],
     }
     if not path.exists():
         strangers = sorted(p.name for p in root.iterdir() if p.name not in {*FOLDERS, ".lock"})
@@ -122,10 +150,11 @@ def _claim(root: Path, line: Line, units: int) -> None:
         for folder in FOLDERS:
             (root / folder).mkdir(exist_ok=True)
         write_atomic(path, json.dumps(ours, indent=1, sort_keys=True).encode() + b"\n")
-        return
+        return panel
     try:
         theirs = json.loads(path.read_bytes())
         same = theirs["recipe_hash"] == recipe_hash(Recipe.model_validate(theirs["recipe"]))
+        begun_with = [PanelEntry.model_validate(entry) for entry in theirs["panel"]]
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is not readable: {error}; build into a new folder") from error
     if not same:
@@ -142,6 +171,18 @@ def _claim(root: Path, line: Line, units: int) -> None:
             f"{root} was begun with {theirs['inputs']} inputs and the source now has {line.inputs}; "
             "build into a new folder"
         )
+    if changes := differences(begun_with, resumable(begun_with, line.seats, panel)):
+        raise ValueError(
+            f"{root} was begun with another panel: {'; '.join(changes)}; put that back, or build into a new folder"
+        )
+    return begun_with
+
+
+def _note_prices(job: Job) -> None:
+    """Leave the budget beside the usage, for the report: the ledger counts tokens, not money."""
+    budget = job.recipe.budget.model_dump()
+    (job.root / USAGE).mkdir(exist_ok=True)
+    write_atomic(job.root / USAGE / BUDGET, json.dumps(budget, sort_keys=True).encode() + b"\n")
 
 
 def _committed(root: Path, line: Line) -> dict[int, Receipt]:

@@ -1,11 +1,11 @@
 """A recipe come alive: its source, its experts and its stages, made once in each process that walks it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from annotators.chat.ledger import Ledger, Limits
 from annotators.protocols import (
     Enricher,
     Grounder,
@@ -14,24 +14,30 @@ from annotators.protocols import (
     TextSegmenter,
     Verifier,
 )
-from annotators.registry import make_expert
-from pipeline.config import ExpertUse, Recipe, recipe_hash, validate
+from pipeline.config import BudgetConfig, Recipe, recipe_hash, validate
+from pipeline.manifest import PanelEntry
+from pipeline.panel_seats import ExpertFactory, Seat, Seats, make
 from pipeline.registry import source_module
 from pipeline.source import Source
 from pipeline.stage import Stage, check_plan
 
-ExpertFactory = Callable[[str, Mapping[str, Any]], Any]
+SPENDING = "spending.jsonl"
+"""What the experts of a build have cost, in the dataset folder; no part of the dataset."""
 MakePanel = Callable[..., list[Any]]
 """(stage, uses, *roles) -> its experts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a worker is given, all of it picklable. Relative paths of the recipe start from `base`."""
+    """What a worker is given, all of it picklable. Relative paths of the recipe start from `base`.
+
+    `panel` is what the build began with: it pins revisions, and no worker may see another.
+    """
 
     recipe: Recipe
     root: Path
     base: Path
+    panel: tuple[PanelEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,10 @@ class Line:
     recipe: Recipe
     source: Source
     stages: tuple[Stage, ...]
+    seats: tuple[Seat, ...]
+    """The experts of the stages, in their order."""
+    panel: tuple[PanelEntry, ...]
+    """The job's."""
     hash: str = field(repr=False)
 
     @property
@@ -76,19 +86,49 @@ def resolve(raw: Mapping[str, Any]) -> Recipe:
     return recipe.model_copy(update={"source": _resolve_source(recipe.source, recipe.seed)})
 
 
-def make_line(job: Job, expert_factory: ExpertFactory = make_expert) -> Line:
+def make_line(job: Job, expert_factory: ExpertFactory = make) -> Line:
     """Build the source and the stages of a resolved recipe and check that they fit together.
 
     Raises:
-        ValueError: the source cannot be listed, an expert or option is unknown, or the plan does not hold.
+        ValueError: the source cannot be listed, an expert or option is unknown, the plan does not hold, or an expert
+            is another than `job.panel` says.
     """
     recipe = job.recipe
-    stages = _stages(recipe, partial(_panel, expert_factory))
+    seats = make_seats(job, expert_factory)
+    stages = _stages(recipe, seats)
     options = _absolute(recipe.source, job.base)
     module = source_module(options.pop("kind"))
     source = module.make(module.Config.model_validate(options), recipe.image_format)
     check_plan(source.fills, stages)
-    return Line(recipe=recipe, source=source, stages=stages, hash=recipe_hash(recipe))
+    return Line(
+        recipe=recipe,
+        source=source,
+        stages=stages,
+        seats=tuple(seats.seats),
+        panel=job.panel,
+        hash=recipe_hash(recipe),
+    )
+
+
+def seats_of(job: Job) -> tuple[Seat, ...]:
+    """The experts of a job, without its source.
+
+    Raises:
+        ValueError: as `make_line`.
+    """
+    seats = make_seats(job, make)
+    _stages(job.recipe, seats)
+    return tuple(seats.seats)
+
+
+def make_seats(job: Job, expert_factory: ExpertFactory) -> Seats:
+    """What makes the experts of a job, those that cost something charged to the build's ledger."""
+    return Seats(expert_factory, open_ledger(job.root, job.recipe.budget), job.panel)
+
+
+def open_ledger(root: Path, budget: BudgetConfig) -> Ledger:
+    """The ledger of the build in `root`; its file is made by the first call."""
+    return Ledger(root / SPENDING, Limits(**budget.model_dump()))
 
 
 def _resolve_source(raw: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -167,16 +207,3 @@ def _stages(recipe: Recipe, panel: MakePanel) -> tuple[Stage, ...]:
     if config.keep:
         stages.append(Keep(config.keep, scored=config.score is not None))
     return tuple(stages)
-
-
-def _panel(
-    factory: ExpertFactory, stage: str, uses: Sequence[ExpertUse], *roles: type
-) -> list[Any]:
-    experts = [factory(use.use, use.options) for use in uses]
-    for use, expert in zip(uses, experts, strict=True):
-        if not isinstance(expert, roles):
-            names = " or ".join(role.__name__ for role in roles)
-            raise ValueError(
-                f"stage {stage!r}: expert {use.use!r} is no {names}; move it to the stage it fits"
-            )
-    return experts

@@ -81,16 +81,37 @@ class Totals(BaseModel):
     faults: dict[str, int]
 
 
-class Manifest(BaseModel):
-    """A whole dataset: the resolved recipe, its shards in order, and the totals."""
+class PanelEntry(BaseModel):
+    """One expert of a build: its place in the recipe, and the identity that decides its answers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal[1] = 1
+    stage: str
+    position: Count
+    """Its number in the stage's list, from 0."""
+    expert: str
+    roles: list[str]
+    """What it can do, by names of `annotators.registry.ROLES`; where it sits decides which of it is asked."""
+    model: str
+    revision: str
+    prompt_version: str
+    licence: str
+    """Of the weights: as their card says, "unknown" when it does not; empty without weights."""
+    config_hash: str
+
+
+class Manifest(BaseModel):
+    """A whole dataset: the resolved recipe, the panel that it named, its shards in order, and the totals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[2] = 2
     name: str
     split: str
     recipe: dict[str, Any]
     recipe_hash: str
+    panel: list[PanelEntry]
+    """Stage by stage in the order of the line, positions in order."""
     shards: list[str]
     units: int
     totals: Totals

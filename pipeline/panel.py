@@ -23,10 +23,9 @@ def ask(name: str, call: Callable[..., list[Any]], *columns: Sequence[Any]) -> l
         answers = call(*columns)
     except Halt:
         raise
-    except Exception:
-        answers = [
-            _ask_one(name, call, [[row] for row in rows]) for rows in zip(*columns, strict=True)
-        ]
+    except Exception as error:
+        alone = [[[row] for row in rows] for rows in zip(*columns, strict=True)]
+        answers = [_ask_one(call, row) for row in alone] if len(alone) > 1 else [error]
     assert len(answers) == len(columns[0]), (
         f"expert {name!r} gave {len(answers)} answers to {len(columns[0])} rows"
     )
@@ -46,7 +45,7 @@ def split_faults(sample: Sample, answers: Sequence[Any]) -> tuple[list[Any], tup
     return given, sample.faults + tuple(a.line for a in answers if isinstance(a, Fault))
 
 
-def _ask_one(name: str, call: Callable[..., list[Any]], columns: list[list[Any]]) -> Any:
+def _ask_one(call: Callable[..., list[Any]], columns: list[list[Any]]) -> Any:
     try:
         return call(*columns)[0]
     except Halt:

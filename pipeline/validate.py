@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import RootModel, ValidationError
 
 from pipeline.codec import ImageFormat
-from pipeline.config import recipe_hash
+from pipeline.config import StagesConfig, recipe_hash
 from pipeline.index import index_row, index_table, read_index
 from pipeline.manifest import (
     MANIFEST,
@@ -138,10 +138,23 @@ def _manifest(root: Path, found: _Found) -> Manifest | None:
     recipe = manifest.recipe
     if recipe_hash(RootModel[dict[str, Any]](recipe)) != manifest.recipe_hash:
         found.add(MANIFEST, "its recipe does not give its recipe_hash: it was edited", FINISH)
+    seated = [(entry.stage, entry.position) for entry in manifest.panel]
+    if seated != _places(recipe):
+        found.add(MANIFEST, "its panel is not that of its recipe: it was edited", FINISH)
     for name in ("name", "split"):
         if getattr(manifest, name) != recipe.get(name):
             found.add(MANIFEST, f"{name} is not the {name} of its recipe: it was edited", FINISH)
     return manifest
+
+
+def _places(recipe: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """(stage, position) of every expert that a recipe names, in the order of the line."""
+    places: list[tuple[str, int]] = []
+    for stage in StagesConfig.model_fields:
+        config = (recipe.get("stages") or {}).get(stage) or {}
+        uses = [*config.get("experts", []), *config.get("verifiers", [])]
+        places += [(stage, position) for position in range(len(uses))]
+    return places
 
 
 def _receipts(root: Path, manifest: Manifest | None, found: _Found) -> list[Receipt]:
@@ -201,13 +214,18 @@ def _against_manifest(
     if (root / PLAN).exists():
         try:
             plan = json.loads((root / PLAN).read_bytes())
-            ours = (manifest.recipe_hash, manifest.totals.inputs, manifest.units)
-            same = (plan["recipe_hash"], plan["inputs"], plan["units"]) == ours
+            panel = [entry.model_dump() for entry in manifest.panel]
+            ours = (manifest.recipe_hash, manifest.totals.inputs, manifest.units, panel)
+            same = tuple(plan[k] for k in ("recipe_hash", "inputs", "units", "panel")) == ours
         except (ValueError, KeyError, TypeError) as error:
             found.add(PLAN, f"is not readable: {error!r}", REBUILD)
         else:
             if not same:
-                found.add(PLAN, "names another recipe, or other counts, than the manifest", REBUILD)
+                found.add(
+                    PLAN,
+                    "names another recipe, other counts or another panel than the manifest",
+                    REBUILD,
+                )
 
 
 def _shard(

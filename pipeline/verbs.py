@@ -50,6 +50,8 @@ def plan(
     typer.echo(
         f"# {facts['inputs']} inputs in {facts['units']} units, {facts['units_done']} done in {out}"
     )
+    for seat in facts["panel"]:
+        typer.echo(f"# {seat['stage']}: {seat['expert']}{_who(seat)}")
 
 
 def build(
@@ -63,7 +65,10 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Same as `plan`.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Annotate: source -> experts -> judged labels -> shards. Run it again to resume."""
+    """Annotate: source -> experts -> judged labels -> shards. Run it again to resume.
+
+    Exit code 3: it stopped cleanly (say, a budget is spent); what is committed stays.
+    """
     if dry_run:
         plan(recipe, override, out, limit, seed, as_json)
         return
@@ -161,6 +166,17 @@ def pull(
 def say_json(facts: dict[str, Any]) -> None:
     """One JSON object on one line of standard output."""
     typer.echo(json.dumps(facts, sort_keys=True, ensure_ascii=False))
+
+
+def _who(seat: dict[str, Any]) -> str:
+    """What a panel's entry says beyond its expert's name."""
+    if "problem" in seat:
+        return f" (not ready: {seat['problem']})"
+    if not seat["model"]:
+        return ""
+    at = f" @ {seat['revision']}" if seat["revision"] else ""
+    licence = f", licence {seat['licence']}" if seat["licence"] else ""
+    return f", {seat['model']}{at}{licence}"
 
 
 def _job(

@@ -11,10 +11,13 @@ from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from annotators.halt import Halt
 from pipeline.codec import encode_sample
 from pipeline.intake.images import UnitImages
 from pipeline.line import Line, Unit
-from pipeline.manifest import Receipt, receipt_path, shard_name, write_json
+from pipeline.manifest import PanelEntry, Receipt, receipt_path, shard_name, write_json
+from pipeline.panel_seats import weights_versions
+from pipeline.panel_usage import write_usage
 from pipeline.records import Reject, Sample
 from pipeline.shards import ShardWriter, write_atomic
 from pipeline.stage import Stage
@@ -28,9 +31,11 @@ def run_unit(line: Line, unit: Unit, root: Path, poison: Collection[int] = ()) -
     `poison` are inputs known to kill their worker; they are quarantined without being touched.
 
     Raises:
+        Halt: the build must stop; nothing of this unit is committed.
         OSError: the output folder is full or cannot be written.
     """
     walked, turned_away = walk(line, unit, poison)
+    usage = [seat.tally.take() for seat in line.seats]
     recipe = line.recipe
     finished: list[Sample] = []
     encoded: list[list[tuple[str, bytes]]] = []
@@ -80,15 +85,22 @@ def run_unit(line: Line, unit: Unit, root: Path, poison: Collection[int] = ()) -
             sorted(Counter(f.partition(":")[0] for s in finished for f in s.faults).items())
         ),
         offsets=offsets,
-        versions=versions(),
+        versions=versions(line.panel),
     )
     receipt.check()
+    write_usage(root, recipe.split, unit.index, usage)
     write_json(receipt_path(root, recipe.split, unit.index), receipt)
     return receipt
 
 
 def walk(line: Line, unit: Unit, poison: Collection[int] = ()) -> tuple[list[Sample], list[Reject]]:
-    """The finished samples of a unit, in input order, and those turned away, in the order it happened."""
+    """The finished samples of a unit, in input order, and those turned away, in the order it happened.
+
+    Raises:
+        Halt: an expert says that the build must stop.
+    """
+    for seat in line.seats:
+        seat.tally.take()  # what an earlier walk left that nobody wrote down
     samples: list[Sample] = []
     turned_away: list[Reject] = []
     for index in range(unit.start, unit.stop):
@@ -97,6 +109,8 @@ def walk(line: Line, unit: Unit, poison: Collection[int] = ()) -> tuple[list[Sam
             continue
         try:
             item = line.source.load(index)
+        except Halt:
+            raise
         except Exception as error:
             turned_away.append(_quarantine(f"input-{index}", f"source: {_say(error)}"))
             continue
@@ -110,10 +124,11 @@ def walk(line: Line, unit: Unit, poison: Collection[int] = ()) -> tuple[list[Sam
     return samples, turned_away
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides the bytes of a shard."""
+def versions(panel: Sequence[PanelEntry]) -> dict[str, str]:
+    """Versions of what decides the bytes of a shard that this panel makes."""
     names = ("maskmix", "numpy", "opencv-python-headless", "pycocotools", "scikit-image")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    own = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return {**own, **weights_versions(panel)}
 
 
 def _apply(stage: Stage, samples: Sequence[Sample], images: UnitImages) -> list[Sample | Reject]:
@@ -121,6 +136,8 @@ def _apply(stage: Stage, samples: Sequence[Sample], images: UnitImages) -> list[
         return []
     try:
         done = stage(samples, images)
+    except Halt:
+        raise
     except Exception:
         done = [_apply_alone(stage, sample, images) for sample in samples]
     got = [item.sample_id if isinstance(item, Reject) else item.id for item in done]
@@ -131,6 +148,8 @@ def _apply(stage: Stage, samples: Sequence[Sample], images: UnitImages) -> list[
 def _apply_alone(stage: Stage, sample: Sample, images: UnitImages) -> Sample | Reject:
     try:
         return stage([sample], images)[0]
+    except Halt:
+        raise
     except Exception as error:
         return _quarantine(sample.id, f"{stage.name}: {_say(error)}")
 

@@ -1,4 +1,7 @@
-"""Runs units one after another in this process: no start-up, and a debugger reaches everything."""
+"""Runs units one after another in this process: no start-up, and a debugger reaches everything.
+
+Every expert lives here too: what a recipe says of `resources` is for a cluster.
+"""
 
 from collections.abc import Iterator, Sequence
 

@@ -234,6 +234,7 @@ def write_dataset(
         split=split,
         recipe=recipe.model_dump(mode="json"),
         recipe_hash=recipe_hash(recipe),
+        panel=[],
         shards=[r.shard for r in receipts if r.shard],
         units=len(receipts),
         totals=total(receipts),

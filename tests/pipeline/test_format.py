@@ -11,7 +11,7 @@ import pytest
 from pipeline.codec import MASK_SUFFIX, encode_sample
 from pipeline.features import flat_fields
 from pipeline.index import INDEX
-from pipeline.manifest import Manifest, Receipt, Totals
+from pipeline.manifest import Manifest, PanelEntry, Receipt, Totals
 from pipeline.records import ID
 from pipeline.schema import JSON_SCHEMA
 from pipeline.sidecar import WEIGHTS
@@ -62,8 +62,10 @@ def test_the_members_are_those_of_section_2():
     assert f"`{ID.pattern}`" in FORMAT
 
 
-@pytest.mark.parametrize(("title", "model"), [("receipt", Receipt), ("manifest", Manifest)])
-def test_the_tables_of_receipt_and_manifest_are_their_models(title: str, model: type):
+@pytest.mark.parametrize(
+    ("title", "model"), [("receipt", Receipt), ("manifest", Manifest), ("panel", PanelEntry)]
+)
+def test_the_tables_of_receipt_manifest_and_panel_are_their_models(title: str, model: type):
     names = {"int": int, "string": str, "object": dict, "list": list}
     told = rows(4, title)
     fields = model.model_fields

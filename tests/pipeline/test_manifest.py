@@ -140,7 +140,7 @@ def test_a_missing_manifest_says_what_the_folder_is(tmp_path):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"shards": "one"}, {"units": "3"}, {"x": 1}])
+@pytest.mark.parametrize("change", [{"format": 1}, {"shards": "one"}, {"units": "3"}, {"x": 1}])
 def test_a_manifest_of_another_format_is_refused(tmp_path, change):
     write_dataset(tmp_path, samples(1))
     path = tmp_path / "manifest.json"

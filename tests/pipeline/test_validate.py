@@ -152,7 +152,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "manifest.json: ",
     ),
     "a manifest of another version": (
-        lambda r: edit(r / "manifest.json", format=2),
+        lambda r: edit(r / "manifest.json", format=1),
         "format",
     ),
     "an edited recipe": (
@@ -176,7 +176,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "manifest.json: name is not the name of its recipe",
     ),
     "an edited plan": (
-        lambda r: (r / "plan.json").write_text('{"recipe_hash":"a","inputs":1,"units":1}'),
+        lambda r: (r / "plan.json").write_text(
+            '{"recipe_hash":"a","inputs":1,"units":1,"panel":[]}'
+        ),
         "plan.json: names another recipe",
     ),
     "lost rejects": (

@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 
-from annotators.registry import make_expert
 from pipeline.config import recipe_hash
 from pipeline.line import Unit, make_line, resolve
+from pipeline.panel_seats import make
 from pipeline.shards import read_shard
 from pipeline.work import run_unit
 from tests.e2e.lines import draw_items, job, recipe
@@ -41,9 +41,9 @@ def test_a_sample_that_cannot_be_written_is_quarantined_alone(tmp_path):
     for folder in ("shards", "receipts", "rejects"):
         (root / folder).mkdir(parents=True)
 
-    def factory(name, options):
-        expert = make_expert(name, options)
-        return NoNumber(expert) if name == "fake_faulty" else expert
+    def factory(use):
+        expert = make(use)
+        return NoNumber(expert) if use.use == "fake_faulty" else expert
 
     line = make_line(job(raw, root), factory)
     receipt = run_unit(line, Unit(index=0, start=0, stop=4), root)

@@ -76,7 +76,7 @@ def write_dataset(root: Path, samples: list[Sample], *, name: str) -> Path:
     )  # fmt: skip
     write_json(receipt_path(root, "train", 0), receipt)
     manifest = Manifest(
-        name=name, split="train", recipe={}, recipe_hash="tiny", shards=[shard], units=1,
+        name=name, split="train", recipe={}, recipe_hash="tiny", panel=[], shards=[shard], units=1,
         totals=total([receipt]), versions={},
     )  # fmt: skip
     write_json(root / "manifest.json", manifest)
