@@ -20,7 +20,7 @@ from annotators.candidate import Candidate, Provenance
 from annotators.clusters import clusters_of
 from annotators.halt import Halt
 from annotators.label import Label
-from annotators.reliability import Rates, mean_rates
+from annotators.rates import Rates, mean_rates
 from annotators.staple import believe, staple
 from annotators.votes import Vote, strength, voter_key, votes_of
 

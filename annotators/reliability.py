@@ -13,12 +13,13 @@ lean on the numbers of all (`shrink`).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from annotators.rates import START, Rates
 from annotators.staple import FLOOR, vote_patterns
 from annotators.votes import Vote
 
@@ -28,18 +29,8 @@ Group = tuple[str, ...]
 Patterns = dict[Group, dict[int, float]]
 """Weight by pattern: bit i of a pattern is what voter i of the group says of a pixel."""
 
-START = 0.9
-"""Sensitivity and specificity of every expert before the first iteration."""
 SHRINK = 10.0
 """Samples' worth of the overall numbers that a style's own are mixed with."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """Chance to mark a true pixel (`sensitivity`) and to leave out a false one (`specificity`), in [0, 1]."""
-
-    sensitivity: float
-    specificity: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +42,7 @@ class Learnt:
     converged: bool
 
 
-def mean_rates(rates: Iterable[Rates]) -> Rates:
-    """The mean of `rates`, which stands for an expert that nothing was learnt of; `START` when there are none."""
-    known = list(rates) or [Rates(sensitivity=START, specificity=START)]
-    return Rates(
-        sensitivity=sum(r.sensitivity for r in known) / len(known),
-        specificity=sum(r.specificity for r in known) / len(known),
-    )
-
-
-class Tally:
+class VoteTally:
     """Vote patterns of a dataset by style, counted sample by sample.
 
     With `even` every sample weighs 1, else every pixel does; with `band` only pixels on which experts disagree count.
@@ -121,7 +103,7 @@ def learn(
     """Run EM over weighted vote patterns.
 
     Args:
-        patterns: what a `Tally` counted.
+        patterns: what a `VoteTally` counted.
         anchor: rates by voter that the result is drawn to, for every voter in `patterns`.
         shrink: weight of the anchor, in the unit of the patterns (samples for an even tally).
         prior: share of foreground before the votes; for each group the mean of its votes when None.
@@ -164,7 +146,7 @@ def learn(
     )
 
 
-def learn_by_style(tally: Tally, *, shrink: float = SHRINK) -> tuple[Learnt, dict[str, Learnt]]:
+def learn_by_style(tally: VoteTally, *, shrink: float = SHRINK) -> tuple[Learnt, dict[str, Learnt]]:
     """Rates over all samples, and those of each style, drawn towards them.
 
     A voter that never spoke in a style has the overall rates there.
@@ -185,6 +167,39 @@ def learn_by_style(tally: Tally, *, shrink: float = SHRINK) -> tuple[Learnt, dic
             converged=own.converged,
         )
     return overall, styles
+
+
+class Audit:
+    """The same rates against gold, where a human drew it: what EM should have found. Every sample weighs the same."""
+
+    def __init__(self) -> None:
+        self.samples: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._sums: dict[str, dict[str, Floats]] = defaultdict(
+            lambda: defaultdict(lambda: np.zeros(4))
+        )
+
+    def add(self, votes: Sequence[Vote], gold: NDArray[np.bool_], *, style: str) -> None:
+        """Count one sample with its true mask, boolean (h, w)."""
+        for vote in votes:
+            hit, told = np.count_nonzero(vote.mask & gold), np.count_nonzero(gold)
+            left = np.count_nonzero(~vote.mask & ~gold)
+            counts = np.array([hit, told, left, gold.size - told]) / gold.size
+            self._sums[style][vote.voter] += counts
+            self.samples[style][vote.voter] += 1
+
+    def rates(self, voter: str, style: str | None = None) -> Rates | None:
+        """True rates in a style, or in all of them; None where they are not known (no gold, or nothing in it)."""
+        found = [
+            sums[voter] for s, sums in self._sums.items() if style in (None, s) and voter in sums
+        ]
+        hit, told, left, rest = np.sum(found, axis=0) if found else np.zeros(4)
+        if not told or not rest:
+            return None
+        return Rates(sensitivity=float(hit / told), specificity=float(left / rest))
+
+    def count(self, voter: str, style: str | None = None) -> int:
+        """Samples with gold on which the voter spoke."""
+        return sum(mine.get(voter, 0) for s, mine in self.samples.items() if style in (None, s))
 
 
 def _table(

@@ -125,23 +125,33 @@ def read_shard(
     Raises:
         ValueError: the file is not what the receipt promises, or is no plain shard; names the file and the remedy.
     """
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise ValueError(
-                f"shard {path} is empty; restore it, or delete its receipt and run the build again"
-            )
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    if sha256 is not None and (got := hashlib.sha256(view).hexdigest()) != sha256:
-        raise ValueError(
-            f"shard {path} has sha256 {got[:12]}..., its receipt says {sha256[:12]}...; the file is damaged: "
-            "restore it, or delete it with its receipt and run the build again"
-        )
+    view = _mapped(path)
+    if sha256 is not None:
+        _check_hash(path, view, sha256)
     seen = 0
     for key, members in _samples(path, view):
         seen += 1
         yield key, members
     if count is not None and seen != count:
         raise ValueError(f"shard {path} holds {seen} samples, its receipt says {count}")
+
+
+def read_sample(path: Path, offset: int, *, sha256: str | None) -> tuple[str, Members]:
+    """(key, members by suffix) of the one sample whose first header stands at byte `offset` (a receipt knows it).
+
+    Pass `sha256` at the first look into a shard; None spares the hash of a shard that was checked before.
+
+    Raises:
+        ValueError: the file is not what the receipt promises, or no sample begins there.
+    """
+    view = _mapped(path)
+    if sha256 is not None:
+        _check_hash(path, view, sha256)
+    for key, members in _samples(path, view, offset):
+        return key, members
+    raise ValueError(
+        f"shard {path} holds no sample at byte {offset}; its receipt is of another file"
+    )
 
 
 def sync_folder(folder: Path) -> None:
@@ -180,8 +190,25 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def _samples(path: Path, view: memoryview) -> Iterator[tuple[str, Members]]:
-    position, end = 0, len(view)
+def _mapped(path: Path) -> memoryview:
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ValueError(
+                f"shard {path} is empty; restore it, or delete its receipt and run the build again"
+            )
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _check_hash(path: Path, view: memoryview, sha256: str) -> None:
+    if (got := hashlib.sha256(view).hexdigest()) != sha256:
+        raise ValueError(
+            f"shard {path} has sha256 {got[:12]}..., its receipt says {sha256[:12]}...; the file is damaged: "
+            "restore it, or delete it with its receipt and run the build again"
+        )
+
+
+def _samples(path: Path, view: memoryview, start: int = 0) -> Iterator[tuple[str, Members]]:
+    position, end = start, len(view)
     key: str | None = None
     members: Members = {}
     seen: set[str] = set()

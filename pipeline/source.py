@@ -3,7 +3,7 @@
 `load(i)` depends on the source's configuration and `i` alone, so any worker can load any unit at any time.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.records import Reject, Sample
 
@@ -25,4 +25,13 @@ class Source(Protocol):
 
     def load(self, index: int) -> Sample | Reject:
         """The input at `index` in 0..len-1."""
+        ...
+
+
+@runtime_checkable
+class Voted(Protocol):
+    """A source whose samples are born with candidates may know how many experts were asked for them."""
+
+    def panel_size(self) -> int | None:
+        """Experts that could have voted on each sample; None when nobody knows."""
         ...

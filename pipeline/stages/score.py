@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from annotators.calibration import calibrated, read_calibration
+from annotators.halt import Halt
 from annotators.protocols import Verdict, Verifier
 from annotators.quality import judge
 from annotators.verdicts import with_verdicts
@@ -13,7 +16,9 @@ from pipeline.stage import Images
 
 
 class Score:
-    """Fills `quality`. `panel_size` is how many experts could have voted.
+    """Fills `quality`. `panel_size` is how many experts could have voted; None: those that did.
+
+    With a `learnt` calibration the score of a label that marks something is the chance that it is right.
 
     Verifiers are asked about every label that marks something; one that abstains or fails leaves no trace in the
     quality of that sample.
@@ -23,9 +28,11 @@ class Score:
     writes: str | None = "quality"
 
     def __init__(
-        self, config: ScoreConfig, *, panel_size: int, verifiers: Sequence[Verifier] = ()
+        self, config: ScoreConfig, *, panel_size: int | None, verifiers: Sequence[Verifier] = ()
     ) -> None:
+        assert not isinstance(config.learnt, Path), "a resolved recipe holds what was learnt"
         self.config = config
+        self.learnt = None if config.learnt is None else read_calibration(config.learnt)
         self.panel_size = panel_size
         self.verifiers = tuple(verifiers)
         seen = {"image", "instructions"} if verifiers else set[str]()
@@ -36,9 +43,13 @@ class Score:
         for sample, answers in zip(samples, self._verify(samples, images), strict=True):
             given, faults = split_faults(sample, answers)
             verdicts: list[Verdict] = [answer for answer in given if answer is not None]
-            quality = with_verdicts(self._judge(sample), verdicts)
+            quality = self._calibrate(sample, with_verdicts(self._judge(sample), verdicts))
             done.append(replace(sample, faults=faults).fill("quality", quality))
         return done
+
+    def of_panel(self, size: int | None) -> "Score":
+        """The same stage for samples that were born with the votes of `size` experts."""
+        return Score(self.config, panel_size=size, verifiers=self.verifiers)
 
     def _judge(self, sample: Sample) -> Quality:
         assert sample.label is not None
@@ -48,6 +59,15 @@ class Score:
             rule=self.config.rule,
             panel_size=self.panel_size,
         )
+
+    def _calibrate(self, sample: Sample, quality: Quality) -> Quality:
+        assert sample.label is not None
+        if self.learnt is None or not sample.label.area:
+            return quality
+        try:
+            return calibrated(quality, self.learnt)
+        except ValueError as error:
+            raise Halt(f"stages.score.learnt: {error}") from error
 
     def _verify(self, samples: Sequence[Sample], images: Images) -> list[list[object]]:
         answers: list[list[object]] = [[] for _ in samples]

@@ -7,7 +7,7 @@ from annotators.candidate import Candidate, Provenance
 from annotators.fusion import fuse
 from annotators.halt import Halt
 from annotators.masks import encode_mask
-from annotators.reliability import Rates, mean_rates
+from annotators.rates import Rates, mean_rates
 from annotators.votes import voter_key, votes_of
 
 RULES = ["best", "vote", "soft", "staple", "cluster"]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from annotators.reliability import Rates, Tally, learn, learn_by_style
+from annotators.rates import Rates
+from annotators.reliability import VoteTally, learn, learn_by_style
 from annotators.staple import believe, staple
 from annotators.votes import Vote
 
@@ -30,7 +31,7 @@ def planted(rates, *, samples, seed=0, abstain=0.0, size=SIZE, share=0.3):
 
 
 def tallied(made, *, style="", **options):
-    tally = Tally(**options)
+    tally = VoteTally(**options)
     for _, votes in made:
         tally.add(votes, style=style)
     return tally
@@ -132,10 +133,10 @@ def test_two_samples_give_what_staple_and_simpleitk_give_on_both_side_by_side():
 def test_the_band_counts_only_what_is_disputed():
     masks = np.zeros((2, *SIZE), bool)
     masks[0, :6], masks[1, 3:9] = True, True
-    tally = Tally(even=False, band=True)
+    tally = VoteTally(even=False, band=True)
     tally.add([vote("a", masks[0]), vote("b", masks[1])], style="")
     assert tally.patterns[""] == {("a", "b"): {0b01: 90.0, 0b10: 90.0}}
-    alone = Tally(band=True)
+    alone = VoteTally(band=True)
     alone.add([vote("a", masks[0])], style="")
     assert alone.everywhere() == {}
     assert alone.spoke[""] == {"a": 1}
