@@ -15,10 +15,11 @@ from annotators.protocols import (
     Verifier,
 )
 from pipeline.config import BudgetConfig, Recipe, recipe_hash, validate
+from pipeline.learnt import inline_learnt
 from pipeline.manifest import PanelEntry
 from pipeline.panel_seats import ExpertFactory, Seat, Seats, make
 from pipeline.registry import source_module
-from pipeline.source import Source
+from pipeline.source import Source, Voted
 from pipeline.stage import Stage, check_plan
 
 SPENDING = "spending.jsonl"
@@ -77,13 +78,14 @@ class Line:
 
 
 def resolve(raw: Mapping[str, Any]) -> Recipe:
-    """A validated recipe with every default of its source filled in, so that its hash names all that matters.
+    """A validated recipe with all defaults of its source and what was learnt filled in: its hash names what matters.
 
     Raises:
-        ValueError: an unknown or wrong key, at any depth.
+        ValueError: an unknown or wrong key, at any depth, or a file under `learnt` that is not to be had.
     """
     recipe: Recipe = validate(Recipe, raw, "recipe")
-    return recipe.model_copy(update={"source": _resolve_source(recipe.source, recipe.seed)})
+    source = _resolve_source(recipe.source, recipe.seed)
+    return recipe.model_copy(update={"source": source, "stages": inline_learnt(recipe.stages)})
 
 
 def make_line(job: Job, expert_factory: ExpertFactory = make) -> Line:
@@ -100,6 +102,7 @@ def make_line(job: Job, expert_factory: ExpertFactory = make) -> Line:
     module = source_module(options.pop("kind"))
     source = module.make(module.Config.model_validate(options), recipe.image_format)
     check_plan(source.fills, stages)
+    stages = _of_panel(stages, source)
     return Line(
         recipe=recipe,
         source=source,
@@ -108,6 +111,16 @@ def make_line(job: Job, expert_factory: ExpertFactory = make) -> Line:
         panel=job.panel,
         hash=recipe_hash(recipe),
     )
+
+
+def _of_panel(stages: tuple[Stage, ...], source: Source) -> tuple[Stage, ...]:
+    """Candidates that samples are born with are votes of a panel whose size only the source can know."""
+    from pipeline.stages.score import Score
+
+    if "candidates" not in source.fills:
+        return stages
+    size = source.panel_size() if isinstance(source, Voted) else None
+    return tuple(stage.of_panel(size) if isinstance(stage, Score) else stage for stage in stages)
 
 
 def seats_of(job: Job) -> tuple[Seat, ...]:

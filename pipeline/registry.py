@@ -16,6 +16,7 @@ SOURCES: dict[str, str] = {
     "llava": "pipeline.sources.llava",
     "photos": "pipeline.sources.photos",
     "refcoco": "pipeline.sources.refcoco",
+    "shards": "pipeline.sources.shards",
     "tabletop": "pipeline.sources.tabletop",
 }
 """Source kind -> module with `Config` and `make(config, image_format) -> Source`."""

@@ -110,6 +110,25 @@ def verify(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+def calibrate(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Learn how far each expert can be trusted and what the score is worth; writes sidecars for the next build."""
+    from pipeline.calibrate import calibrate as calibrate_dataset
+    from pipeline.calibrate import calibration_lines, reliability_lines
+
+    found = calibrate_dataset(dataset)
+    if as_json:
+        say_json({"dataset": str(dataset), **found})
+        return
+    for line in (*reliability_lines(found["reliability"]), ""):
+        typer.echo(line)
+    if found["calibration"] is None:
+        typer.echo(f"score not calibrated: {found['why']}")
+    else:
+        for line in calibration_lines(found["calibration"]):
+            typer.echo(line)
+    typer.echo(f"sidecars in {dataset}; next: maskmix build --recipe relabel (see its head)")
+
+
 def card(dataset: DatasetArgument) -> None:
     """Write the dataset card (README.md) from the manifest."""
     from pipeline.card import write_card
@@ -204,5 +223,5 @@ def _executor(name: ExecutorName, workers: int | None) -> Any:
     return partial(run_on_ray, workers=workers)
 
 
-VERBS = (plan, build, verify, card, report, push, pull)
+VERBS = (plan, build, verify, calibrate, card, report, push, pull)
 """In the order in which help lists them."""

@@ -13,7 +13,7 @@ from maskmix import app
 from tests.e2e.lines import draw_items, recipe
 
 VERBS = {
-    "build", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "plan",
+    "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "plan",
     "predict", "pull", "push", "report", "verify",
 }  # fmt: skip
 BUILD_FLAGS = {
