@@ -39,6 +39,7 @@ def simplify(
         shown = images[row : row + 1]
         data = {"photograph": _shown(shown), "instructions": cut(instructions[row])}
         turns.append(Turn(question=question(SIMPLIFY, data, shown, max_tokens), read=read_target))
+    targets = converse(asker, turns)
     model = asker.model if turns else ""
 
     def phrase(text: str, target: Target) -> Phrase:
@@ -53,7 +54,7 @@ def simplify(
         )
 
     answers: list[list[Phrase] | Exception] = [[] for _ in instructions]
-    for row, target in zip(rows, converse(asker, turns), strict=True):
+    for row, target in zip(rows, targets, strict=True):
         if isinstance(target, Exception):
             answers[row] = target
         elif target.present:
@@ -93,9 +94,10 @@ def enrich(
         if shown:
             data["boxes"] = [shares(box, shown[0]) for box in boxes[row]]
         turns.append(Turn(question=question(ENRICH, data, shown, max_tokens), read=read))
+    replies = converse(asker, turns)
     model = asker.model if turns else ""
     answers: list[list[Phrase] | Exception] = [[] for _ in instructions]
-    for row, made in zip(rows, converse(asker, turns), strict=True):
+    for row, made in zip(rows, replies, strict=True):
         if isinstance(made, Exception):
             answers[row] = made
         else:

@@ -216,8 +216,8 @@ def check_kind(folder: Path, expert: str, model: str, kinds: Sequence[str]) -> N
         )
 
 
-def load_complete(chosen: Any, folder: Path, expert: str) -> Any:
-    """`chosen.from_pretrained(folder)` in float32 and evaluation mode, every parameter from the file.
+def load_complete(chosen: Any, folder: Path, expert: str, *, dtype: Any = None) -> Any:
+    """`chosen.from_pretrained(folder)` in evaluation mode, every parameter from the file, in `dtype` (float32).
 
     Raises:
         ValueError: the file cannot be read, or lacks parameters (which would stay random).
@@ -227,7 +227,7 @@ def load_complete(chosen: Any, folder: Path, expert: str) -> Any:
     try:
         net, told = chosen.from_pretrained(
             folder,
-            dtype=torch.float32,
+            dtype=dtype or torch.float32,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
