@@ -17,6 +17,7 @@ SOURCES: dict[str, str] = {
     "photos": "pipeline.sources.photos",
     "refcoco": "pipeline.sources.refcoco",
     "shards": "pipeline.sources.shards",
+    "table": "pipeline.sources.table",
     "tabletop": "pipeline.sources.tabletop",
 }
 """Source kind -> module with `Config` and `make(config, image_format) -> Source`."""

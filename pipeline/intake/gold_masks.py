@@ -22,28 +22,37 @@ Size = tuple[int, int]
 
 
 def mask_from_file(path: Path, size_hw: Size) -> Mask:
-    """A PNG of `size_hw`, grey, palette or RGB without alpha; every pixel that is not black is true.
+    """The mask in a PNG file, as `mask_from_png` has it.
 
     Raises:
-        Refused: mask-missing, mask-format (no PNG: JPEG smears edges; or alpha), mask-damaged or mask-size.
+        Refused: mask-missing, and as `mask_from_png`.
     """
     try:
         data = read_image(path)
     except Refused as error:
         raise Refused(error.reason.replace("image-", "mask-"), error.detail) from error
+    return mask_from_png(data, size_hw, str(path))
+
+
+def mask_from_png(data: bytes, size_hw: Size, name: str) -> Mask:
+    """A PNG of `size_hw`, grey, palette or RGB without alpha; every pixel that is not black is true.
+
+    Raises:
+        Refused: mask-format (no PNG: JPEG smears edges; or alpha), mask-damaged or mask-size; `name` is in the detail.
+    """
     if sniff(data) != "png":
-        raise Refused("mask-format", f"{path} is no PNG")
+        raise Refused("mask-format", f"{name} is no PNG")
     try:
         header = read_chunks(data)
     except Refused as error:
-        raise Refused("mask-damaged", f"{path}: {error.detail}") from error
+        raise Refused("mask-damaged", f"{name}: {error.detail}") from error
     height, width = (int.from_bytes(data[at : at + 4], "big") for at in (20, 16))
-    _check_size((height, width), size_hw, path)
+    _check_size((height, width), size_hw, name)
     if header.transparent:
-        raise Refused("mask-format", f"{path} has alpha, which could be the mask or hide it")
+        raise Refused("mask-format", f"{name} has alpha, which could be the mask or hide it")
     pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise Refused("mask-damaged", f"{path} does not decode")
+        raise Refused("mask-damaged", f"{name} does not decode")
     return encode_mask(pixels.any(axis=2) if pixels.ndim == 3 else pixels)
 
 
