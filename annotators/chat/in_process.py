@@ -2,9 +2,9 @@
 
 The most likely token is taken every time, so nothing is drawn and a reply depends on the question alone. On a CPU
 questions run one by one and a batch gives bit for bit what single calls give; on a GPU `batch_size` of them run
-together, shorter ones padded on the left, which is the same up to rounding. The weights are held in `dtype`. A reply is
-not held to the schema while it is written, as servers can; the parser alone does that. Models that can think before they
-answer are told not to.
+together, shorter ones padded on the left, which is the same up to rounding. The weights are held in `dtype`. Models
+that can think before they answer are told not to. Unlike a server, this holds no reply to the schema while it is
+written; the parser alone does that.
 """
 
 from collections.abc import Sequence
