@@ -1,15 +1,14 @@
-"""Encode once: an image's encoding is kept and serves all prompts and all samples of that image.
+"""What a model of the SAM family keeps of an image: made once, it serves all prompts and all samples of that image.
 
-Encoding an image costs some hundred times what answering a prompt does. Images are told apart by their pixels, so the
-same photograph in several samples, or in a later call, is encoded once. The least recently used encoding goes first.
+Encoding an image costs some hundred times what answering a prompt does (`annotators.models.encodings` tells images
+apart by their pixels and forgets the least recently used).
 """
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from annotators.models.encodings import Encodings as Kept
 from annotators.protocols import Image
 from annotators.sam.masks_from_logits import Frame
 
@@ -28,8 +27,8 @@ class Encodings:
     def __init__(self, size: int) -> None:
         if size < 1:
             raise ValueError(f"room for {size} encodings; expected at least 1")
-        self.size, self.made = size, 0
-        self._kept: OrderedDict[bytes, Encoding] = OrderedDict()
+        self.made = 0
+        self._kept: Kept[Encoding] = Kept(keep=size)
 
     def of(
         self,
@@ -42,25 +41,10 @@ class Encodings:
 
         All encodings of one call are held until it returns, even when they are more than `size`.
         """
-        keys = [key_of(image) for image in images]
-        held = {key: self._kept[key] for key in keys if key in self._kept}
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in held}
-        waiting = list(new.items())
-        for start in range(0, len(waiting), batch_size):
-            part = waiting[start : start + batch_size]
-            encoded = encode([image for _, image in part])
-            held |= zip((key for key, _ in part), encoded, strict=True)
-            self.made += len(part)
-        for key in keys:
-            self._kept[key] = held[key]
-            self._kept.move_to_end(key)
-        while len(self._kept) > self.size:
-            self._kept.popitem(last=False)
-        return [held[key] for key in keys]
 
+        def in_batches(new: list[Image]) -> list[Encoding]:
+            parts = [new[start : start + batch_size] for start in range(0, len(new), batch_size)]
+            self.made += len(new)
+            return [encoding for part in parts for encoding in encode(part)]
 
-def key_of(image: Image) -> bytes:
-    """A digest of the size and pixels of an image."""
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(image.tobytes())
-    return digest.digest()
+        return self._kept.of(images, in_batches)

@@ -18,7 +18,12 @@ from annotators.registry import EXPERTS, make_expert
 
 NEEDS = {
     "chat": "endpoint",
+    "clipseg": "weights",
+    "florence2": "weights",
+    "grounding_dino": "weights",
     "local": "weights",
+    "owlv2": "weights",
+    "sam": "weights",
     "vlm_box": "endpoint",
     "vlm_verifier": "endpoint",
 }
