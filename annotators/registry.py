@@ -11,6 +11,7 @@ from typing import Any
 
 EXPERTS: dict[str, str] = {
     "chat": "annotators.chat.chat:ChatExpert",
+    "clip_regions": "annotators.models.clip_regions:ClipRegions",
     "clipseg": "annotators.models.clipseg:ClipSegExpert",
     "colour": "annotators.classical.colour:ColourExpert",
     "fake_faulty": "annotators.fake_faulty:FaultyTextSegmenter",

@@ -7,13 +7,13 @@ How an expert uses it (the class itself is light; torch is imported when `net` o
     inputs = self._torch.processor(images=..., text=...)  # AutoProcessor of the same folder
     with self._torch.running():                           # inference mode, autocast if dtype is not float32
         out = self._torch.net(**self._torch.on_device(inputs))
-    answers = in_chunks(rows, forward, alike=shape_of, most=self._torch.at_once(batch_size))
+    answers = in_chunks(rows, forward, most=self._torch.at_once(batch_size), alike=shape_of)
 
 Two decisions. Weights stay float32 and `dtype` is what autocast computes in: half weights break models that mix in
 float32 tables, and masks and boxes are float32 at the end. A batch must give what single calls give, and matrix
 products round differently at another batch size; so on a CPU, which gains little from batches, `at_once` is 1 and the
-promise holds bit for bit, and on a GPU rows of equal tensor shape run together, equal up to rounding. Padding, which
-changes results by more than rounding, is never needed: rows of unequal shape are not put together.
+promise holds bit for bit, and on a GPU rows run together, equal up to rounding. Images of unequal shape are never
+padded to run together, which changes results by more than rounding; texts are, their padding being masked.
 
 `Encodings` (annotators.models.encodings) is the encode-once companion.
 """
@@ -26,8 +26,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from annotators.identity import Identity
 from annotators.models.weights import fetch_weights, name_weights
+from annotators.protocols import Image
 from annotators.registry import config_hash
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -177,6 +180,12 @@ class TorchModel:
         """Context for a forward pass."""
         return running(self.device, self.dtype)
 
+    def exact(self) -> Any:
+        """Context for the last small layers, in float32: box coordinates do not survive bfloat16's 8 bits."""
+        import torch
+
+        return running(self.device, torch.float32)
+
     def on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The tensors of `inputs` on the model's device."""
         return {key: value.to(self.device) for key, value in inputs.items()}
@@ -184,6 +193,13 @@ class TorchModel:
     def at_once(self, batch_size: int) -> int:
         """How many rows may run together: `batch_size` on a GPU, one on a CPU."""
         return batch_size if self.device.type == "cuda" else 1
+
+
+def photographs(images: Sequence[Image]) -> list[Any]:
+    """RGB uint8 (h, w, 3) arrays as PIL images: an array three pixels high is taken for channels first, these not."""
+    from PIL import Image as pil
+
+    return [pil.fromarray(np.ascontiguousarray(image)) for image in images]
 
 
 def kind_of(folder: Path) -> str:
@@ -223,7 +239,10 @@ def load_complete(chosen: Any, folder: Path, expert: str, *, dtype: Any = None) 
         ValueError: the file cannot be read, or lacks parameters (which would stay random).
     """
     import torch
+    from transformers.utils import logging
 
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         net, told = chosen.from_pretrained(
             folder,
@@ -237,6 +256,9 @@ def load_complete(chosen: Any, folder: Path, expert: str, *, dtype: Any = None) 
         raise ValueError(
             f"expert {expert!r}: weights {folder} do not load as {chosen.__name__}: {error}"
         ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     if missing := sorted(told["missing_keys"]):
         raise ValueError(
             f"expert {expert!r}: weights {folder} lack {len(missing)} parameters of {chosen.__name__} "
@@ -264,8 +286,8 @@ def in_chunks(
     rows: Sequence[T],
     forward: Callable[[list[T]], Sequence[R]],
     *,
-    alike: Callable[[T], Hashable],
     most: int,
+    alike: Callable[[T], Hashable] = lambda row: None,
 ) -> list[R]:
     """`forward` over all rows, those of equal `alike` together and at most `most` at once; answers in row order.
 

@@ -1,0 +1,21 @@
+"""Folders of tiny models, written once per run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny model by kind; not to be written to."""
+    from tests.annotators.models.tiny_models import save
+
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = save(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return folder
