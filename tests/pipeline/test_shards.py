@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.shards import BLOCK, ShardWriter, read_shard, write_atomic
+from pipeline.shards import BLOCK, ShardWriter, read_sample, read_shard, write_atomic
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = {
@@ -370,3 +370,20 @@ def test_atomic_writes_of_one_file_from_many_threads_never_mix(tmp_path):
         thread.join()
     assert not failed
     assert os.listdir(tmp_path) == ["f.bin"]
+
+
+def test_one_sample_is_read_by_its_offset_and_the_hash_checked_when_asked(tmp_path):
+    path = tmp_path / "a.tar"
+    with ShardWriter(path) as writer:
+        for key in ("one", "two", "three"):
+            writer.write(key, [("txt", key.encode() * 300)])
+    assert writer.stat is not None
+    for key, offset in reversed(writer.stat.offsets.items()):
+        got, members = read_sample(path, offset, sha256=writer.stat.sha256)
+        assert (got, bytes(members["txt"])) == (key, key.encode() * 300)
+    with pytest.raises(ValueError, match="the file is damaged"):
+        read_sample(path, 0, sha256="0" * 64)
+    with pytest.raises(ValueError, match="no readable tar header"):
+        read_sample(path, 512, sha256=None)
+    with pytest.raises(ValueError, match="holds no sample at byte"):
+        read_sample(path, writer.stat.size - 1024, sha256=None)
