@@ -121,7 +121,7 @@ class Caller:
         data = bytearray()
         try:
             with completions.create(**body) as response:
-                for piece in response.iter_bytes(1 << 16):
+                for piece in response.iter_bytes():  # as they come
                     data += piece
                     if len(data) > LONGEST_REPLY:
                         raise Nonsense(self._say("sends without end"), tokens=None)
@@ -155,7 +155,9 @@ class Caller:
         """The kind of an HTTP status that is no success. `error` is the client's."""
         status = int(error.status_code)
         body = error.body if isinstance(error.body, dict) else {}
-        text = str(body.get("message") or body.get("detail") or error.body or "")
+        text = self.profile.scrub(
+            str(body.get("message") or body.get("detail") or error.body or "")
+        )
         said = self._say(f"answered {status}: {self._tell(text)}")
         if status in BUSY:
             asked = parse_retry_after(error.response.headers.get("retry-after"))
@@ -169,8 +171,8 @@ class Caller:
                 f"{said}; it {HOPELESS[status]}: put that right and run the same command again"
             )
         if status in (400, 422):
-            parameter = body.get("param")
-            return Refused(said, parameter=str(parameter) if parameter else None, text=text)
+            parameter = self.profile.scrub(str(body.get("param") or "")) or None
+            return Refused(said, parameter=parameter, text=text)
         return NoAnswer(said)
 
     def _read(self, data: bytes) -> Reply:

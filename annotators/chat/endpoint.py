@@ -1,54 +1,27 @@
-"""Asks an OpenAI-compatible endpoint: cached, in parallel, within a budget, through outages.
+"""Asks an OpenAI-compatible endpoint: cached, in parallel, each question once.
 
-Each question is looked up in the reply cache, asked at most once at a time in this process, reserved in the ledger
-before every attempt, and tried again with jittered waits until `patience` is over. What then remains unanswered is that
-question's loss, unless nobody else was answered either: a server that is gone stops the build, for going on would lose
-votes wholesale. Which server, key and model: `annotators.chat.profile`.
+A question is looked up in the reply cache, shared with whoever asks the same at the same time in this process, and
+otherwise tried until it is answered (`annotators.chat.tries`). Which server, key and model: `annotators.chat.profile`.
 """
 
 import logging
-import random
 import threading
-import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from annotators.chat.asker import Question
-from annotators.chat.backoff import backoff
-from annotators.chat.breaker import Breaker, Pass
 from annotators.chat.cache import Kept, ReplyCache, request_key
-from annotators.chat.call import (
-    Broken,
-    Busy,
-    Caller,
-    CallError,
-    Nonsense,
-    Refused,
-    Reply,
-    Unreached,
-)
+from annotators.chat.call import Caller, Reply
 from annotators.chat.images import data_url
 from annotators.chat.ledger import Ledger, Stopped
 from annotators.chat.profile import Profile, read_profile
-from annotators.chat.request import Dialect, make_request, most_prompt_tokens
+from annotators.chat.request import make_request, most_prompt_tokens
+from annotators.chat.tries import Task, Tries
 from annotators.halt import Halt
 
-NONSENSE_TRIES = 3
-QUORUM, NONSENSE_QUORUM = 2, 5
-"""So many different questions without an answer, and none with one, speak against the server."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    question: Question
-    request: dict[str, Any]
-    key: str
-    most_prompt: int
 
 
 class Endpoint:
@@ -89,8 +62,7 @@ class Endpoint:
     def _wake(self) -> None:
         """What belongs to this process alone."""
         self._lock = threading.Lock()
-        self._rng = random.Random()
-        self._breaker = Breaker(longest=min(15.0, self.patience / 10), rng=self._rng)
+        self._tries = Tries(self.expert, patience=self.patience)
         self._caller: Caller | None = None
         self._asked: dict[str, Future[str | Exception]] = {}
         """Questions on their way: who asks the same waits for the same answer."""
@@ -173,7 +145,7 @@ class Endpoint:
                     ) from None
             return self._caller
 
-    def _tasks(self, questions: Sequence[Question], profile: Profile) -> list[_Task]:
+    def _tasks(self, questions: Sequence[Question], profile: Profile) -> list[Task]:
         urls: dict[int, str] = {}  # samples of one photograph bring the same array
 
         def encode(image: Any) -> str:
@@ -181,17 +153,16 @@ class Endpoint:
                 urls[id(image)] = data_url(image, self.image_side)
             return urls[id(image)]
 
-        tasks: list[_Task] = []
+        tasks: list[Task] = []
         for question in questions:
             request = make_request(question, profile.model, encode)
-            most = most_prompt_tokens(question, self.image_side)
-            key = request_key(request)
-            tasks.append(_Task(question=question, request=request, key=key, most_prompt=most))
+            most = (most_prompt_tokens(question, self.image_side), question.max_tokens)
+            tasks.append(Task(request=request, key=request_key(request), most=most))
         return tasks
 
     def _answer(
         self,
-        task: _Task,
+        task: Task,
         caller: Caller,
         cache: ReplyCache | None,
         stop: threading.Event,
@@ -214,152 +185,27 @@ class Endpoint:
                     hits[0] += 1
                 answer = kept.text
             else:
-                answer = self._persist(task, caller, cache, stop)
+                reply = self._tries.answer(task, caller, self.ledger, stop)
+                answer = reply.text if isinstance(reply, Reply) else reply
+                if isinstance(reply, Reply) and cache is not None:
+                    _keep(cache, task.key, reply)
             mine.set_result(answer)
             return answer
         except BaseException as error:
+            stop.set()
             mine.set_exception(error)
             raise
         finally:
             with self._lock:
                 del self._asked[task.key]
 
-    def _persist(
-        self, task: _Task, caller: Caller, cache: ReplyCache | None, stop: threading.Event
-    ) -> str | Exception:
-        """Try until there is an answer, a last word, or no patience left."""
-        until = time.monotonic() + self.patience
-        dialect = caller.dialect
-        tries = nonsense = 0
-        failure: CallError | None = None
-        while True:
-            given = self._pass(until, stop)
-            if given is None:
-                return self._give_up(failure, caller)
-            try:
-                reply = self._attempt(task, caller, dialect, given, stop)
-            except Refused as error:
-                other = dialect.after(error.parameter, error.text)
-                if other is None:
-                    return error
-                dialect = other
-                continue
-            except (Unreached, Broken, Busy, Nonsense) as error:
-                failure = error
-                tries += 1
-                nonsense += isinstance(error, Nonsense)
-            except CallError as error:
-                return error
-            else:
-                caller.dialect = dialect
-                self._keep(cache, task.key, reply)
-                return reply.text
-            asked = failure.retry_after if isinstance(failure, Busy) else None
-            left = until - time.monotonic()
-            if nonsense >= NONSENSE_TRIES or left <= 0 or (asked or 0.0) > left:
-                return self._give_up(failure, caller)
-            self._rest(min(left, backoff(tries, retry_after=asked, rng=self._rng)), stop)
 
-    def _attempt(
-        self, task: _Task, caller: Caller, dialect: Dialect, given: Pass, stop: threading.Event
-    ) -> Reply:
-        """One call: reserved, made, booked, and the breaker told."""
-        most = (task.most_prompt, task.question.max_tokens)
-        told = False
-        try:
-            with self._booked(most, caller, stop) as used:
-                try:
-                    reply = caller.call(task.request, dialect)
-                    prompt, completion = reply.prompt_tokens, reply.completion_tokens
-                    used[:] = (
-                        most[0] if prompt is None else prompt,
-                        most[1] if completion is None else completion,
-                    )
-                    told = True
-                    self._breaker.succeeded()
-                    return reply
-                except CallError as error:
-                    used[:] = () if isinstance(error, Unreached) else error.tokens or most
-                    told = True
-                    if isinstance(error, Unreached | Broken):
-                        self._breaker.failed(given, task.key)
-                    elif isinstance(error, Busy | Nonsense):
-                        self._breaker.put_off(given, task.key)
-                    else:
-                        self._breaker.succeeded()
-                    raise
-        finally:
-            if not told:
-                self._breaker.gave_back(given)
-
-    @contextmanager
-    def _booked(
-        self, most: tuple[int, int], caller: Caller, stop: threading.Event
-    ) -> Iterator[list[int]]:
-        """Reserve a call; settle it with what the block leaves in the list, release it where that is empty."""
-        used = [*most]
-        ledger = self.ledger
-        if ledger is None:
-            yield used
-            return
-        call = ledger.reserve(
-            self.expert,
-            model=caller.profile.model,
-            prompt_tokens=most[0],
-            completion_tokens=most[1],
-            wait=self.timeout,
-            stop=stop,
-        )
-        start = time.monotonic()
-        try:
-            yield used
-        finally:
-            if used:
-                seconds = time.monotonic() - start
-                ledger.settle(
-                    call, prompt_tokens=used[0], completion_tokens=used[1], seconds=seconds
-                )
-            else:
-                ledger.release(call)
-
-    def _pass(self, until: float, stop: threading.Event) -> Pass | None:
-        """The breaker's leave to call; None when it is not to be had before patience ends."""
-        while not isinstance(given := self._breaker.ask_pass(), Pass):
-            left = until - time.monotonic()
-            if left <= 0:
-                return None
-            self._rest(min(left, given), stop)
-        return given
-
-    def _rest(self, seconds: float, stop: threading.Event) -> None:
-        if stop.wait(seconds):
-            raise Stopped("a question that waited for another try was stopped")
-
-    def _give_up(self, failure: CallError | None, caller: Caller) -> Exception:
-        """The question's own loss, or the end of the build: who is to blame?
-
-        Raises:
-            Halt: the server answers nobody.
-        """
-        failing = self._breaker.failing_questions()
-        quorum = NONSENSE_QUORUM if isinstance(failure, Nonsense) else QUORUM
-        if failure is None or isinstance(failure, Unreached) or failing >= quorum:
-            last = f"; the last failure: {failure}" if failure else ""
-            raise Halt(
-                f"chat endpoint {caller.profile.shown} does not answer, and {self.patience:g} s of patience are over "
-                f"({failing} questions without an answer){last}. Once it answers again, run the same command again: "
-                "it resumes, and what was answered is not asked again"
-            )
-        return failure
-
-    def _keep(self, cache: ReplyCache | None, key: str, reply: Reply) -> None:
-        if cache is None:
-            return
-        tokens = {
-            "prompt_tokens": reply.prompt_tokens or 0,
-            "completion_tokens": reply.completion_tokens or 0,
-        }
-        try:
-            cache.put(key, Kept(text=reply.text, **tokens))
-        except OSError as error:  # an answer that cannot be kept is still an answer
-            log.warning("a reply could not be kept in %s: %s", cache.folder, error)
+def _keep(cache: ReplyCache, key: str, reply: Reply) -> None:
+    tokens = {
+        "prompt_tokens": reply.prompt_tokens or 0,
+        "completion_tokens": reply.completion_tokens or 0,
+    }
+    try:
+        cache.put(key, Kept(text=reply.text, **tokens))
+    except OSError as error:  # an answer that cannot be kept is still an answer
+        log.warning("a reply could not be kept in %s: %s", cache.folder, error)
