@@ -196,9 +196,11 @@ def test_hostile_text_stays_text(tmp_path: Path):
     evil = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
     sample = drawn_sample(0)
     candidates = sample.candidates or ()
+    assert sample.phrases
     bad = replace(
         sample,
         instructions=(evil, evil),
+        phrases=tuple(replace(p, text=evil, made_by=evil, relation=evil) for p in sample.phrases),
         style=evil,
         source=replace(sample.source, dataset=evil, licence=evil),
         faults=(f"{evil}: {evil}",),
