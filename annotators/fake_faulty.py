@@ -18,16 +18,19 @@ class FaultyTextSegmenter:
     """Marks the left half of every image, unless a phrase holds one of its trigger words.
 
     `seconds` is how long each image takes; a phrase with `raise_on` in it raises, one with `die_on` kills the
-    process with SIGKILL, as a segfault or the kernel's out-of-memory killer would.
+    process with SIGKILL, as a segfault or the kernel's out-of-memory killer would, one with `hang_on` never ends.
     """
 
     name = "fake_faulty"
 
-    def __init__(self, *, seconds: float = 0.0, raise_on: str = "", die_on: str = "") -> None:
+    def __init__(
+        self, *, seconds: float = 0.0, raise_on: str = "", die_on: str = "", hang_on: str = ""
+    ) -> None:
         self.seconds = seconds
         self.raise_on = raise_on
         self.die_on = die_on
-        options = {"seconds": seconds, "raise_on": raise_on, "die_on": die_on}
+        self.hang_on = hang_on
+        options = {"seconds": seconds, "raise_on": raise_on, "die_on": die_on, "hang_on": hang_on}
         self.config_hash = config_hash(self.name, options)
         self._made_by = Provenance(expert=self.name, config_hash=self.config_hash, score_raw=0.5)
 
@@ -44,6 +47,8 @@ class FaultyTextSegmenter:
             raise RuntimeError(f"asked to raise on {self.raise_on!r}")
         if self.die_on and self.die_on in text:
             os.kill(os.getpid(), signal.SIGKILL)
+        while self.hang_on and self.hang_on in text:
+            time.sleep(1)
         if not phrases:
             return []
         mask = np.zeros(image.shape[:2], bool)

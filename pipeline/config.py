@@ -35,6 +35,8 @@ class Resources(Strict):
     """Share of a GPU, e.g. 0.25: four replicas share one."""
     cpus: float = Field(1.0, ge=0)
     memory_gib: float = Field(0.0, ge=0)
+    timeout: float = Field(1800.0, gt=0)
+    """Seconds that one call, loading weights included, may take; a row that takes longer loses its vote."""
 
 
 class ExpertUse(Strict):

@@ -77,7 +77,7 @@ class Seats:
         Raises:
             ValueError: an expert or option is unknown, does not fit the stage, or is another than the build began with.
         """
-        seated = [self._seat(stage, position, use) for position, use in enumerate(uses)]
+        seated = [self.seat(stage, position, use) for position, use in enumerate(uses)]
         for seat in seated:
             if not isinstance(seat.expert, roles):
                 names = " or ".join(role.__name__ for role in roles)
@@ -87,7 +87,12 @@ class Seats:
         self.seats += seated
         return [Measured(seat.expert, seat.tally) for seat in seated]
 
-    def _seat(self, stage: str, position: int, use: ExpertUse) -> Seat:
+    def seat(self, stage: str, position: int, use: ExpertUse) -> Seat:
+        """One expert, whatever its roles.
+
+        Raises:
+            ValueError: as calling does.
+        """
         known = self._known.get((stage, position))
         use = pinned(use, known)
         expert = self._factory(use)
