@@ -1,4 +1,4 @@
-"""Small questions for tests."""
+"""Small questions for tests, and an endpoint in a hurry to ask them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from annotators.chat.asker import Question
+from annotators.chat.endpoint import Endpoint
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -37,3 +38,18 @@ def ask_for(
 
 def many(count: int) -> list[Question]:
     return [ask_for(f"thing number {number}") for number in range(count)]
+
+
+def quick(**options: object) -> Endpoint:
+    """An endpoint that gives up soon."""
+    return Endpoint("chat", **({"timeout": 5.0, "patience": 20.0} | options))  # type: ignore[arg-type]
+
+
+def texts(answers: list[str | Exception]) -> list[str]:
+    assert all(isinstance(answer, str) for answer in answers), answers
+    return [answer for answer in answers if isinstance(answer, str)]
+
+
+def one(endpoint: Endpoint, user: str = "the mug") -> str | Exception:
+    (answer,) = endpoint.ask([ask_for(user)])
+    return answer

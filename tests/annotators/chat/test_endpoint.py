@@ -19,7 +19,7 @@ from annotators.chat.tries import NONSENSE_TRIES
 from annotators.halt import Halt
 from annotators.protocols import Payer
 from tests.annotators.chat.conftest import KEY
-from tests.annotators.chat.questions import SCHEMA, ask_for, many
+from tests.annotators.chat.questions import SCHEMA, ask_for, many, one, quick, texts
 from tests.annotators.chat.scripted_server import ScriptedServer
 from tests.annotators.chat.scripts import (
     Action,
@@ -33,27 +33,11 @@ from tests.annotators.chat.scripts import (
     good,
     late,
     needing_key,
-    refusing,
     sometimes,
 )
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 Point = Callable[[ScriptedServer | str], None]
-
-
-def quick(**options: object) -> Endpoint:
-    """An endpoint that gives up soon."""
-    return Endpoint("chat", **({"timeout": 5.0, "patience": 20.0} | options))  # type: ignore[arg-type]
-
-
-def texts(answers: list[str | Exception]) -> list[str]:
-    assert all(isinstance(answer, str) for answer in answers), answers
-    return [answer for answer in answers if isinstance(answer, str)]
-
-
-def one(endpoint: Endpoint, user: str = "the mug") -> str | Exception:
-    (answer,) = endpoint.ask([ask_for(user)])
-    return answer
 
 
 def test_it_is_an_asker_that_pays_and_needs_no_environment_to_be_made():
@@ -223,50 +207,6 @@ def test_a_storm_of_429_ends_after_few_tries_spread_over_time(
     later = [s.at - begin for s in server.seen if 2 <= s.tries <= 4]
     slots = [sum(i * 0.1 <= at < (i + 1) * 0.1 for at in later) for i in range(30)]
     assert max(slots) <= len(later) / 2, "no tenth of a second sees half of the retries"
-
-
-@pytest.mark.parametrize("parameter", ["response_format", "seed", "temperature"])
-def test_a_parameter_that_the_server_does_not_know_is_left_out_from_then_on(
-    point_at: Point, parameter: str
-):
-    with ScriptedServer(refusing(parameter, then=good)) as server:
-        point_at(server)
-        endpoint = quick()
-        texts([one(endpoint)])
-        assert [parameter in seen.body for seen in server.seen] == [True, False]
-        texts(endpoint.ask(many(5)))
-        assert len(server.seen) == 7, "it is remembered"
-
-
-def test_a_server_that_knows_the_newer_name_of_the_limit_alone_is_spoken_to_so(point_at: Point):
-    message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
-
-    def script(seen) -> Action:
-        old = "max_tokens" in seen.body
-        return Status(code=400, message=message, param="max_tokens") if old else good(seen)
-
-    with ScriptedServer(script) as server:
-        point_at(server)
-        texts([one(quick())])
-    assert server.seen[1].body["max_completion_tokens"] == 64
-
-
-def test_several_unknown_parameters_are_found_one_by_one(point_at: Point):
-    with ScriptedServer(refusing("response_format", "seed", "temperature", then=good)) as server:
-        point_at(server)
-        texts([one(quick())])
-        assert len(server.seen) == 4
-
-
-def test_a_refusal_that_was_not_about_the_parameter_changes_nothing_for_others(point_at: Point):
-    bad = Status(code=400, message="cannot read: seed response_format temperature")
-    with ScriptedServer(lambda s: bad if "bad" in s.user else good(s)) as server:
-        point_at(server)
-        endpoint = quick()
-        assert isinstance(one(endpoint, "bad"), Exception)
-        texts([one(endpoint, "fine")])
-    assert {"response_format", "seed", "temperature"} <= server.seen[-1].body.keys()
-    assert len(server.seen) == 3
 
 
 def test_equal_questions_are_asked_once_in_one_batch_and_from_many_threads(point_at: Point):
