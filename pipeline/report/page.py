@@ -29,6 +29,7 @@ from pipeline.report.runs import (
     read_run,
     runs_beside,
 )
+from pipeline.report.trust import trust
 from pipeline.shards import write_atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -75,6 +76,7 @@ def write_report(
         key=_key_numbers(facts),
         gallery=_gallery(root, facts),
         experts=sections.experts(facts),
+        trust=trust(root),
         labels=sections.labels(facts),
         quality=sections.quality(facts),
         discriminator=sections.discriminator(root),

@@ -97,6 +97,42 @@ def write_discriminator(root: Path, ids: list[str]) -> None:
     write_sidecar(root, "weights", pa.table(columns, schema=WEIGHTS))
 
 
+def write_learnt(root: Path) -> None:
+    """What `maskmix calibrate` leaves: two settings of one expert and another, which was silent in a style."""
+
+    def row(p: float, q: float, samples: int, true: float | None = None) -> dict[str, Any]:
+        return {
+            "sensitivity": p, "specificity": q, "samples": samples, "coverage": samples / 20, "gold": samples,
+            "true_sensitivity": true, "true_specificity": true,
+        }  # fmt: skip
+
+    reliability = {
+        "format": 1, "kind": "reliability", "samples": 20, "samples_by_style": {"all": 4, "phrase": 16},
+        "shrink": 10.0, "iterations": 17, "converged": True,
+        "overall": {"sam@c0ffee00": row(0.91, 0.97, 20, 0.875), "sam@decaf000": row(0.31, 0.62, 12, 0.25),
+                    "size@c0ffee00": row(0.52, 0.99, 9)},
+        "styles": {
+            "all": {"sam@c0ffee00": row(0.93, 0.98, 4), "sam@decaf000": row(0.33, 0.6, 2),
+                    "size@c0ffee00": row(0.52, 0.99, 0)},
+            "phrase": {"sam@c0ffee00": row(0.9, 0.96, 16), "sam@decaf000": row(0.3, 0.63, 10),
+                       "size@c0ffee00": row(0.5, 0.99, 9)},
+        },
+    }  # fmt: skip
+    bins = [
+        {"lo": n / 5, "hi": (n + 1) / 5, "n": 3 + n, "mean": n / 5 + 0.1, "share": n / 6}
+        for n in range(5)
+    ]
+    calibration = {
+        "format": 1, "kind": "calibration", "n": 64, "right_share": 0.25, "ece_before": 0.412, "ece_after": 0.041,
+        "bins_before": bins, "bins_after": bins[::-1], "rules": ["agreement"],
+        "judges": {"score": {"auc": 0.757, "spearman": 0.15}, "calibrated": {"auc": 0.726, "spearman": None},
+                   "cleanlab": {"auc": 0.553, "spearman": -0.066}},
+    }  # fmt: skip
+    (root / "sidecars").mkdir(exist_ok=True)
+    for name, table in (("reliability", reliability), ("calibration", calibration)):
+        (root / "sidecars" / f"{name}.json").write_text(json.dumps(table))
+
+
 def write_run(
     folder: Path, *, method: str, seed: int, dataset: str, samples: list[Sample], giou: float
 ) -> Path:

@@ -13,11 +13,12 @@ from tests.pipeline.report.inputs import (
     drawn_sample,
     write_comparison,
     write_discriminator,
+    write_learnt,
     write_run,
 )
 
 SECTIONS = (
-    "funnel", "gallery", "experts", "labels", "quality", "discriminator",
+    "funnel", "gallery", "experts", "trust", "labels", "quality", "discriminator",
     "training", "evaluation", "comparison", "failures", "recipe",
 )  # fmt: skip
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -74,6 +75,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
     rejects.append(Reject(sample_id="s-0", stage="source", reason="image-truncated", detail="cut"))
     write_dataset(root, samples, unit_size=8, rejects=rejects, quarantined=2)
     write_discriminator(root, [s.id for s in samples])
+    write_learnt(root)
     runs = [
         write_run(
             tmp_path / f"{method}-{seed}",
@@ -96,6 +98,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_every_section_is_there_and_filled(whole: Page):
     assert tuple(whole.sections) == SECTIONS
     assert whole.classes("none") == 0
+
+
+def test_trust_names_experts_styles_and_what_gold_says(whole: Page):
+    text = whole.sections["trust"]
+    assert "sam #c0ffee 100 % 0.910 0.970 0.875 0.875" in text
+    assert "sam #decaf0 60 % 0.310 0.620 0.250 0.250" in text
+    assert "size 45 % 0.520 0.990 – –" in text
+    assert "all 4 phrase 16" in text
+    assert "size silent 0.50 / 0.99" in text
+    assert "falls from 0.412 to 0.041" in text
+    assert "cleanlab softmin of the panel's agreement 0.553 -0.066" in text
+    assert "calibrated, out of fold 0.726 –" in text
 
 
 def test_the_funnel_adds_up_and_names_every_way_out(whole: Page):
