@@ -1,6 +1,6 @@
 """Regions by CLIP: automatic masks of a SAM, and the phrase chooses among them by image-text similarity.
 
-    maskmix experts try clip_regions --set model=openai/clip-vit-large-patch14 --set sam=facebook/sam-vit-base \\
+    maskmix experts try clip_regions --set model=openai/clip-vit-large-patch14 --set sam=facebook/sam-vit-base
         IMAGE "the phrase"
 
 The role of SAM + Alpha-CLIP in IVM's panel (arXiv 2405.19783; its data code, May 2024). There Alpha-CLIP ViT-L/14@336
@@ -78,6 +78,7 @@ class ClipRegions:
         points_per_side: the grid of prompts has this many points squared.
         least_predicted_iou: automatic masks at or below it go.
         least_stability: automatic masks below it go.
+        most_box_iou: of two masks whose boxes overlap more the surer one stays.
         keep: images whose regions stay between calls.
     """
 
@@ -104,6 +105,7 @@ class ClipRegions:
         points_per_side: int = 32,
         least_predicted_iou: float = 0.88,
         least_stability: float = 0.95,
+        most_box_iou: float = 0.7,
         keep: int = 4,
     ) -> None:
         if margin <= 0.0 or not 0.0 < least_height <= 1.0:
@@ -121,6 +123,7 @@ class ClipRegions:
             "points_per_side": points_per_side,
             "least_predicted_iou": least_predicted_iou,
             "least_stability": least_stability,
+            "most_box_iou": most_box_iou,
         }
         self._run: dict[str, Any] = {"device": device, "dtype": dtype, "compile": compile}
         self.batch_size = batch_size

@@ -6,33 +6,31 @@ around it, and was the best of many such prompts for CLIP (arXiv 2306.04356); "m
 normalisation maps to about zero; "grey" is plain mid-grey.
 """
 
-from typing import Literal, get_args
-
 import numpy as np
 
 from annotators.boxes import Box
 from annotators.masks import BoolMask
 from annotators.protocols import Image
 
-Fill = Literal["blur", "mean", "grey"]
+FILLS = ("blur", "mean", "grey")
 COLOURS: dict[str, tuple[int, int, int]] = {"mean": (123, 117, 104), "grey": (128, 128, 128)}
 """RGB of what stands outside; the border that makes a crop square is always of the mean colour, or grey with "grey"."""
 SOFTNESS = 0.1
 """Sigma of the blur as a share of the crop's longer side."""
 
 
-def check_fill(expert: str, fill: str) -> Fill:
+def check_fill(expert: str, fill: str) -> str:
     """Return `fill` when it is known.
 
     Raises:
         ValueError: it is not.
     """
-    if fill not in get_args(Fill):
-        raise ValueError(f"expert {expert!r}: fill {fill!r}; expected {', '.join(get_args(Fill))}")
+    if fill not in FILLS:
+        raise ValueError(f"expert {expert!r}: fill {fill!r}; expected {', '.join(FILLS)}")
     return fill
 
 
-def crop_of(image: Image, mask: BoolMask, box: Box, *, context: float, fill: Fill) -> Image:
+def crop_of(image: Image, mask: BoolMask, box: Box, *, context: float, fill: str) -> Image:
     """The region as a square picture, RGB uint8 (s, s, 3), everything outside of `mask` filled.
 
     Args:
@@ -40,7 +38,7 @@ def crop_of(image: Image, mask: BoolMask, box: Box, *, context: float, fill: Fil
         mask: boolean (h, w), not empty.
         box: its tight XYXY half-open box.
         context: border around the box as a share of its longer side, as far as the picture reaches.
-        fill: what stands outside of the mask.
+        fill: what stands outside of the mask, one of `FILLS`.
     """
     import cv2
 

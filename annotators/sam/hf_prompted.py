@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotators.models.torch_model import TorchModel, in_chunks, load_processor
+from annotators.models.torch_model import TorchModel, in_chunks, load_processor, photographs
 from annotators.protocols import Image
 from annotators.sam.encodings import Encoding, Encodings
 from annotators.sam.masks_from_logits import Frame
@@ -128,7 +128,7 @@ class HFPrompted:
 
         def forward(rows: list[int]) -> list[tuple[Any, Any]]:
             asked = {key: value[rows].unsqueeze(0) for key, value in prompts.items()}
-            with torch.inference_mode():
+            with self.model.exact():
                 out = self.net(**encoding.features, **asked, **how, multimask_output=multimask)
             logits, ious = out.pred_masks[0], out.iou_scores[0]
             # HQ-SAM's own token has one mask and SAM's predicted IoUs, highest first.
@@ -163,9 +163,8 @@ class HFPrompted:
         ]
 
     def _seen(self, image: Image) -> Any:
-        """What the processor makes of one image; the layout is told, since 3 rows or columns look like channels."""
-        copy = np.array(image)  # torch warns of arrays that may not be written to
-        return self.preprocess(copy, input_data_format="channels_last", return_tensors="pt")
+        """What the processor makes of one image."""
+        return self.preprocess(photographs([image]), return_tensors="pt")
 
     def _stacked(self, pixels: list["Tensor"]) -> "Tensor":
         import torch

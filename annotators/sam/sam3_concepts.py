@@ -17,13 +17,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from annotators.candidate import Candidate, Provenance
 from annotators.identity import Identity
 from annotators.masks import encode_mask
 from annotators.models.prompt import plain
-from annotators.models.torch_model import TorchModel, in_chunks, load_processor
+from annotators.models.torch_model import TorchModel, in_chunks, load_processor, photographs
 from annotators.phrase import Phrase
 from annotators.protocols import Image
 from annotators.sam.encodings import Encoding, Encodings
@@ -140,11 +138,7 @@ class Sam3Concepts:
     def _encode(self, images: list[Image]) -> list[Encoding]:
         import torch
 
-        # The layout is told, since 3 rows or columns look like channels; a copy, since torch warns of read-only arrays.
-        seen = [
-            self._preprocess(np.array(i), input_data_format="channels_last", return_tensors="pt")
-            for i in images
-        ]
+        seen = [self._preprocess([i], return_tensors="pt") for i in photographs(images)]
         pixels = torch.cat([each["pixel_values"] for each in seen]).to(self._torch.device)
         with self._torch.running():
             levels = self._torch.net.get_vision_features(pixels).fpn_hidden_states

@@ -16,11 +16,8 @@ from tests.annotators.models.scenes import LANDSCAPE, ODD, PORTRAIT, THIN, check
 from tests.annotators.sam.tiny_hf_sam import save_tiny
 
 EASY = {
-    "points_per_side": 3,
-    "least_predicted_iou": -99.0,
-    "least_stability": 0.0,
-    "least_area": 0.0,
-}
+    "points_per_side": 3, "least_predicted_iou": -99.0, "least_stability": 0.0, "most_box_iou": 1.0, "least_area": 0.0
+}  # fmt: skip
 """A random SAM is never sure; here every mask counts."""
 
 

@@ -15,15 +15,18 @@ KINDS = ("sam", "sam_hq", "sam2", "sam2_video", "sam3_tracker", "sam3_video")
 """Model types with box prompts; the two video types are how the hub stores SAM 2 and SAM 3."""
 
 
-def save_tiny(kind: str, folder: Path, *, seed: int = 0) -> Path:
+SEEDS = {"sam2": 3, "sam2_video": 1, "sam3_tracker": 3, "sam3_video": 3}
+"""Where 0 gives masks that hardly heed the prompt, or are all empty or full."""
+
+
+def save_tiny(kind: str, folder: Path) -> Path:
     """A tiny random model of `kind` (one of `KINDS`, or "sam3") with its processor, saved in `folder`."""
     net, processor = {"sam": sam, "sam_hq": sam_hq, "sam2": sam2, "sam2_video": sam2_video,
                       "sam3": sam3, "sam3_tracker": sam3_tracker, "sam3_video": sam3_video}[kind]()  # fmt: skip
-    randomise(net, seed)
+    randomise(net, SEEDS.get(kind, 0))
     net.save_pretrained(folder)
-    if (
-        kind == "sam3_video"
-    ):  # transformers doubles a prefix on saving; the hub's file has the names as they are
+    # transformers doubles a prefix on saving; the hub's file has the names as they are.
+    if kind == "sam3_video":
         weights = {name: value.contiguous() for name, value in net.state_dict().items()}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     processor.save_pretrained(folder)
