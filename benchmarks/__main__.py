@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.ratio import say
 
-ALL = ("shard_write", "shard_read", "decoded_load", "staple", "ray_overhead")
+ALL = ("shard_write", "shard_read", "decoded_load", "staple", "label_model", "ray_overhead")
 
 
 def main() -> None:
