@@ -1,13 +1,19 @@
 """Files of what was learnt, read into the resolved recipe."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from pipeline.config import Recipe, StagesConfig, recipe_hash
+from annotators.masks import encode_mask
+from pipeline.config import FuseConfig, Recipe, StagesConfig, recipe_hash
+from pipeline.intake.images import UnitImages
 from pipeline.learnt import inline_learnt
 from pipeline.line import resolve
+from pipeline.records import Candidate, Provenance, Sample
 from pipeline.stages.fuse import Fuse
+from tests.pipeline.datasets_for_tests import bare_sample
 
 RATES = {"sensitivity": 0.7, "specificity": 0.9}
 RELIABILITY = {"kind": "reliability", "overall": {"a@x": RATES}, "styles": {}, "samples": 3}
@@ -82,3 +88,35 @@ def test_saturation_fits_one_rule_alone():
     for rule in ("best", "vote", "staple", "cluster"):
         with pytest.raises(ValueError, match=r"stages\.fuse\.saturate"):
             Fuse(StagesConfig.model_validate({"fuse": {"rule": rule, "saturate": True}}).fuse)
+
+
+def test_each_style_is_fused_with_its_own_rates():
+    good, poor = (
+        {"sensitivity": 0.95, "specificity": 0.99},
+        {"sensitivity": 0.5, "specificity": 0.6},
+    )
+    table = {
+        "kind": "reliability",
+        "overall": {"left": poor, "right": good},
+        "styles": {"phrase": {"left": good, "right": poor}},
+    }
+    fuse = Fuse(FuseConfig(rule="staple", learnt=table))
+    born = bare_sample(0)
+    half = born.size_hw[1] // 2
+    votes = []
+    for name, columns in (("left", slice(0, half)), ("right", slice(half, None))):
+        mask = np.zeros(born.size_hw, bool)
+        mask[:, columns] = True
+        votes.append(
+            Candidate(
+                mask=encode_mask(mask), phrase=0, proposal=None, mask_score=0.5, stability=0.5,
+                made_by=Provenance(expert=name),
+            )
+        )  # fmt: skip
+    for style, side in (("phrase", "left"), ("question", "right"), ("", "right")):
+        sample = replace(born, style=style, label=None, candidates=tuple(votes))
+        (done,) = fuse([sample], UnitImages())
+        assert isinstance(done, Sample)
+        assert done.label is not None
+        assert (done.label.mask[:, :half] > 0).all() == (side == "left")
+        assert (done.label.mask[:, half:] > 0).all() == (side == "right")
