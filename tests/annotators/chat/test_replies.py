@@ -128,6 +128,11 @@ def test_of_the_garbage_nothing_is_accepted():
     assert accepted == []
 
 
+def test_an_error_says_no_more_than_it_may_and_nothing_hidden():
+    assert str(UnreadableReply("red\x1b[2J\u202emug")) == "red?[2J?mug"
+    assert len(str(UnreadableReply("x" * 999))) == SAID
+
+
 @pytest.mark.parametrize("kind", GOOD)
 def test_a_truncated_reply_gives_the_whole_answer_or_none(kind):
     text = json.dumps(GOOD[kind])
