@@ -25,6 +25,7 @@ from pipeline.shards import write_atomic
 
 CARD = "README.md"
 TEMPLATE = "templates/card.md.j2"
+UNKNOWN = "unknown"
 
 HUB_LICENCES = """
 afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0
@@ -82,6 +83,8 @@ def render_card(manifest: Manifest, index: pa.Table, *, shard_bytes: int) -> str
         score=_quartiles(column("score")),
         sizes=(_range(column("width")), _range(column("height"))),
         experts=_experts(manifest.recipe),
+        weights=_weights(manifest),
+        unlicensed=[e.model for e in manifest.panel if e.revision and e.licence in ("", UNKNOWN)],
         stages=_stages(manifest.recipe),
         recipe=yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True, width=100),
     )  # fmt: skip
@@ -158,11 +161,22 @@ def _stages(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {name: (recipe.get("stages") or {}).get(name) for name in StagesConfig.model_fields}
 
 
+def _weights(manifest: Manifest) -> list[tuple[str, str, str, str]]:
+    """(model, revision, licence, experts) of every model that the panel used, each once, in the order of the line."""
+    users: dict[tuple[str, str, str], list[str]] = {}
+    for entry in manifest.panel:
+        if entry.model:
+            key = (entry.model, entry.revision, entry.licence)
+            if entry.expert not in users.setdefault(key, []):
+                users[key].append(entry.expert)
+    return [(*key, ", ".join(experts)) for key, experts in users.items()]
+
+
 def _experts(recipe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(stage, expert, options) of the panel."""
     rows = []
     for stage, config in _stages(recipe).items():
-        for use in (config or {}).get("experts", []):
+        for use in [*(config or {}).get("experts", []), *(config or {}).get("verifiers", [])]:
             options = ", ".join(f"{k}={v!r}" for k, v in sorted(use["options"].items()))
             rows.append((stage, use["use"], options))
     return rows

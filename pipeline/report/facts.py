@@ -70,12 +70,31 @@ class ExpertFact:
     by_style: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
 
 
+Made = tuple[str, str, str]
+"""What was made ("phrase", "box" or "mask"), by which expert, and its config hash; phrases carry none."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """What one expert made, over the samples seen."""
+
+    spoke: int = 0
+    """Samples on which it made something."""
+    in_labels: int = 0
+    """Labels of which a member is its mask, or was made from its box or phrase."""
+    score: Mean = field(default_factory=Mean)
+    """Its confidence, of everything it made; phrases have none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that was counted. `agreement` is the mean IoU of two experts' votes where both spoke."""
 
     samples: Sequence[SampleFact]
     experts: Sequence[ExpertFact]
+    work: Mapping[Made, Work]
+    verdicts: Mean
+    """Validity, where verifiers judged."""
     agreement: Mapping[tuple[str, str], Mean]
     faults: Mapping[str, int]
     total: int
@@ -109,6 +128,8 @@ def count(samples: Iterable[Sample], *, total: int) -> Facts:
     experts: dict[Key, ExpertFact] = {}
     agreement: defaultdict[tuple[Key, Key], Mean] = defaultdict(Mean)
     faults: Counter[str] = Counter()
+    work: defaultdict[Made, Work] = defaultdict(Work)
+    verdicts = Mean()
     for sample in samples:
         assert sample.label is not None, sample.id
         faults.update(line.partition(":")[0] for line in sample.faults)
@@ -132,6 +153,10 @@ def count(samples: Iterable[Sample], *, total: int) -> Facts:
             experts[(candidate.made_by.expert, candidate.made_by.config_hash)].candidates += 1
         for (one, mask), (other, theirs) in combinations(votes, 2):
             agreement[min(one, other), max(one, other)].add(iou(mask, theirs))
+        _count_work(sample, work)
+        for part, value in sample.quality.parts if sample.quality else ():
+            if part == "validity":
+                verdicts.add(value)
         rows.append(
             SampleFact(
                 id=sample.id,
@@ -154,9 +179,32 @@ def count(samples: Iterable[Sample], *, total: int) -> Facts:
         samples=rows,
         experts=sorted(experts.values(), key=lambda e: e.name),
         agreement={(names[a], names[b]): mean for (a, b), mean in sorted(agreement.items())},
+        work=dict(work),
+        verdicts=verdicts,
         faults=dict(sorted(faults.items())),
         total=total,
     )
+
+
+def _count_work(sample: Sample, work: defaultdict[Made, Work]) -> None:
+    phrases = [("phrase", p.made_by, "") for p in sample.phrases or ()]
+    boxes = [("box", p.made_by.expert, p.made_by.config_hash) for p in sample.proposals or ()]
+    masks = [("mask", c.made_by.expert, c.made_by.config_hash) for c in sample.candidates or ()]
+    for made in {*phrases, *boxes, *masks}:
+        work[made].spoke += 1
+    for made, proposal in zip(boxes, sample.proposals or (), strict=True):
+        work[made].score.add(proposal.score)
+    for made, candidate in zip(masks, sample.candidates or (), strict=True):
+        work[made].score.add(candidate.mask_score)
+    behind: set[Made] = set()
+    for member in sample.label.members if sample.label else ():
+        candidate = (sample.candidates or ())[member]
+        behind.add(masks[member])
+        if candidate.proposal is not None:
+            behind.add(boxes[candidate.proposal])
+        behind.update(phrases[candidate.phrase : candidate.phrase + 1])
+    for made in behind:
+        work[made].in_labels += 1
 
 
 def fetch(root: Path, ids: Collection[str]) -> dict[str, Sample]:

@@ -1,8 +1,8 @@
 """One self-contained HTML page about a dataset and, where there are any, the runs that learnt from it.
 
-It only reads: manifest, receipts, rejects, verified shards, sidecars, run folders, compare.json. Nothing is loaded
-from elsewhere: style, plots and photographs are inside the page, which holds no script. All text that comes from data
-is escaped. A section whose input does not exist says in one line which command makes it. The same files give the
+It only reads: manifest, receipts, rejects, verified shards, sidecars, usage, run folders, compare.json. Nothing is
+loaded from elsewhere: style, plots and photographs are inside the page, which holds no script. All text that comes from
+data is escaped. A section whose input does not exist says in one line which command makes it. The same files give the
 same bytes: no clock, no random choice.
 """
 
@@ -20,6 +20,7 @@ from pipeline.report import sections
 from pipeline.report.facts import Facts, fetch, gather
 from pipeline.report.funnel import funnel
 from pipeline.report.gallery import Card, choose, prediction_card, sample_card
+from pipeline.report.panel import panel
 from pipeline.report.runs import (
     METRICS,
     Result,
@@ -75,6 +76,7 @@ def write_report(
         facts=facts,
         key=_key_numbers(facts),
         gallery=_gallery(root, facts),
+        panel=panel(root, manifest, facts),
         experts=sections.experts(facts),
         trust=trust(root),
         labels=sections.labels(facts),

@@ -7,7 +7,7 @@ import yaml
 
 from pipeline.card import hub_licence, render_card, size_category, write_card
 from pipeline.index import read_index
-from pipeline.manifest import read_manifest
+from pipeline.manifest import PanelEntry, read_manifest
 from pipeline.records import Reject
 from tests.pipeline.datasets_for_tests import samples, write_dataset
 
@@ -90,6 +90,31 @@ def test_the_panel_is_listed_in_the_order_it_runs(tmp_path: Path):
     card = render_card(manifest, read_index(tmp_path, "train"), shard_bytes=1)
     rows = "| rewrite | rules | a='x', b=1 |\n| ground | regions | (none) |\n"
     assert rows in card
+
+
+@pytest.mark.slow
+def test_weights_are_rolled_up_with_revision_and_licence(tmp_path: Path):
+    write_dataset(tmp_path, samples(1))
+    manifest = read_manifest(tmp_path)
+    index = read_index(tmp_path, "train")
+    seat = PanelEntry(
+        stage="segment", position=0, expert="sam", roles=["segmenter"], model="org/sam", revision="a1b2",
+        prompt_version="", licence="apache-2.0", config_hash="",
+    )  # fmt: skip
+    panel = [
+        seat,
+        seat.model_copy(update={"position": 1, "expert": "sam_auto"}),
+        seat.model_copy(update={"position": 2, "model": "a|b", "revision": "", "licence": ""}),
+        seat.model_copy(update={"position": 3, "expert": "rules", "model": "", "revision": ""}),
+    ]
+    card = render_card(manifest.model_copy(update={"panel": panel}), index, shard_bytes=1)
+    assert "| org/sam | `a1b2` | apache-2.0 | sam, sam_auto |\n" in card
+    assert "| a\\|b | behind an endpoint, not known | of its provider | sam |\n" in card
+    assert "is unknown" not in card
+    panel[0] = seat.model_copy(update={"licence": "unknown"})
+    card = render_card(manifest.model_copy(update={"panel": panel}), index, shard_bytes=1)
+    assert "The licence of org/sam is unknown: its card does not say." in card
+    assert "Models that were asked" not in render_card(manifest, index, shard_bytes=1)
 
 
 def test_a_folder_without_manifest_has_no_card(tmp_path: Path):

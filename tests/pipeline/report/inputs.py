@@ -18,11 +18,37 @@ from numpy.typing import NDArray
 from annotators.fusion import fuse
 from annotators.masks import BoolMask, encode_mask
 from annotators.quality import judge
+from pipeline.config import BudgetConfig
+from pipeline.line import open_ledger
+from pipeline.manifest import MANIFEST, PanelEntry, read_manifest, read_receipts, write_json
+from pipeline.panel_usage import ExpertUsage, write_usage
 from pipeline.records import Candidate, Phrase, Provenance, Sample, SourceRef
 from pipeline.sidecar import WEIGHTS, write_sidecar
 from tests.pipeline.datasets_for_tests import encode_image, picture
 
 STYLES = ("phrase", "command", "question", "all")
+
+
+def write_panel(root: Path) -> None:
+    """The three experts as the panel of a dataset, with what they were asked and one paid call."""
+    manifest = read_manifest(root)
+    seats = [
+        PanelEntry(
+            stage="segment", position=n, expert=name, roles=["text segmenter"], model=f"org/{name}", revision="a1b2",
+            prompt_version="", licence="mit", config_hash="c0ffee",
+        )
+        for n, name in enumerate(("wide", "left", "lost"))
+    ]  # fmt: skip
+    write_json(root / MANIFEST, manifest.model_copy(update={"panel": seats}))
+    for receipt in read_receipts(root):
+        rows = [
+            ExpertUsage(stage="segment", position=n, expert=seat.expert, asked=receipt.inputs, answered=receipt.inputs)
+            for n, seat in enumerate(seats)
+        ]  # fmt: skip
+        write_usage(root, manifest.split, receipt.unit, rows)
+    ledger = open_ledger(root, BudgetConfig())
+    call = ledger.reserve("wide", model="org/wide", prompt_tokens=7, completion_tokens=5)
+    ledger.settle(call, prompt_tokens=7, completion_tokens=2, seconds=0.5)
 
 
 def thing(seed: int, size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], BoolMask]:

@@ -14,11 +14,12 @@ from tests.pipeline.report.inputs import (
     write_comparison,
     write_discriminator,
     write_learnt,
+    write_panel,
     write_run,
 )
 
 SECTIONS = (
-    "funnel", "gallery", "experts", "trust", "labels", "quality", "discriminator",
+    "funnel", "gallery", "panel", "experts", "trust", "labels", "quality", "discriminator",
     "training", "evaluation", "comparison", "failures", "recipe",
 )  # fmt: skip
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -76,6 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
     write_dataset(root, samples, unit_size=8, rejects=rejects, quarantined=2)
     write_discriminator(root, [s.id for s in samples])
     write_learnt(root)
+    write_panel(root)
     runs = [
         write_run(
             tmp_path / f"{method}-{seed}",
@@ -98,6 +100,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_every_section_is_there_and_filled(whole: Page):
     assert tuple(whole.sections) == SECTIONS
     assert whole.classes("none") == 0
+
+
+def test_the_panel_names_models_coverage_and_cost(whole: Page):
+    text = whole.sections["panel"]
+    assert "segment wide org/wide a1b2 – mit" in text
+    assert "segment wide 34 34 0 0 100 % 92 % 0.70 0.0" in text
+    assert "wide 1 0 7 2 0.5" in text
+    assert "gives no prices" in text
 
 
 def test_trust_names_experts_styles_and_what_gold_says(whole: Page):
