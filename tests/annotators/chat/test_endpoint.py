@@ -188,7 +188,7 @@ def test_a_wait_that_is_longer_than_patience_is_not_begun(point_at: Point):
         with pytest.raises(Halt, match=r"is busy .* answered 429"):
             quick(patience=30.0).ask(many(4))
         assert time.monotonic() - start < 10
-        assert len(server.seen) == 4
+        assert 2 <= len(server.seen) <= 4, "no question twice"
 
 
 @pytest.mark.slow

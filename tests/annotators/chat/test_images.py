@@ -41,6 +41,12 @@ def test_colours_and_directions_survive():
     assert np.abs(image.astype(int) - expected).mean() < 4
 
 
+def test_fine_patterns_are_averaged_and_not_picked_from():
+    board = np.zeros((64, 64, 3), np.uint8)
+    board[::2, 1::2] = board[1::2, ::2] = 255
+    assert np.abs(decoded(data_url(board, 32)).astype(int) - 127).max() <= 3
+
+
 def test_the_same_pixels_give_the_same_bytes_whatever_their_memory_looks_like():
     image = ramp(90, 120)
     assert data_url(image, 64) == data_url(np.asfortranarray(image), 64)

@@ -23,8 +23,8 @@ Point = Callable[[ScriptedServer | str], None]
     [
         (SIMPLIFY, read_target),
         (ENRICH, lambda reply: read_instructions(reply, most=3)),
-        (BOX, lambda reply: read_boxes(reply, most=2)),
-        (BOX_THOUSAND, lambda reply: read_boxes(reply, most=2, grid=1000)),
+        (BOX, lambda reply: read_boxes(reply, most=3)),
+        (BOX_THOUSAND, lambda reply: read_boxes(reply, most=3, grid=1000)),
         (VERIFY, read_verdict),
     ],
     ids=lambda value: getattr(value, "version", ""),
