@@ -239,6 +239,7 @@ def load_complete(chosen: Any, folder: Path, expert: str, *, dtype: Any = None) 
         ValueError: the file cannot be read, or lacks parameters (which would stay random).
     """
     import torch
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
@@ -252,7 +253,7 @@ def load_complete(chosen: Any, folder: Path, expert: str, *, dtype: Any = None) 
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(
             f"expert {expert!r}: weights {folder} do not load as {chosen.__name__}: {error}"
         ) from error

@@ -45,11 +45,13 @@ def name_weights(model: str, revision: str | None = None) -> Named:
             f"weights {model!r}: no such file or folder, and not an org/name of the hub; give either"
         )
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage] - of httpx or httpx2, as the version has it
+    )
 
     try:
         info = HfApi().model_info(model, revision=revision)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HTTPError, OSError) as error:  # refused, offline, or not reached at all
         kept = try_to_load_from_cache(model, "config.json", revision=revision)
         if isinstance(kept, str) and not _says_no(error):
             folder = Path(kept).parent
@@ -72,11 +74,13 @@ def fetch_weights(model: str, revision: str | None = None) -> Path:
         name_weights(model)
         return path
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage] - of httpx or httpx2, as the version has it
+    )
 
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ValueError(_remedy(model, revision, error)) from error
 
 

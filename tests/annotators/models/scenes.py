@@ -36,21 +36,20 @@ def keeps_the_contract(make: Any) -> None:
         said("the red mug", "blue ball"), said("the man"), said("the box"), [], said("the ball", "the mug", "the box"),
         said("the mug"), said("the mug"), said("the red mug"),
     ]  # fmt: skip
-    batched = ask(make(), images, phrases)
-    assert sum(map(len, batched)) > len(images), "the tiny model says too little to test with"
+    expert, alone = make(), make()
+    batched = ask(expert, images, phrases)
+    assert sum(map(len, batched)) >= len(images), "the tiny model says too little to test with"
     assert batched[3] == []
-    for image, row, answers in zip(images, phrases, batched, strict=True):
-        assert answers == ask(make(), [image], [row])[0]
+    for image, row, answers in reversed([*zip(images, phrases, batched, strict=True)]):
+        assert answers == ask(alone, [image], [row])[0]
         for answer in answers:
-            check(answer, image, len(row), make())
+            check(answer, image, len(row), expert)
     assert {answer.phrase for answer in batched[4]} == {0, 1, 2}
-    turned = ask(make(), images[::-1], phrases[::-1])
-    assert turned[::-1] == batched
-    assert ask(make(), [], []) == []
-    for answers in ask(make(), [LANDSCAPE] * len(WEIRD), [said(text) for text in WEIRD]):
+    assert ask(expert, [], []) == []
+    for answers in ask(expert, [LANDSCAPE] * len(WEIRD), [said(text) for text in WEIRD]):
         for answer in answers:
-            check(answer, LANDSCAPE, 1, make())
-    assert ask(make(), [LANDSCAPE], [said("\x00", "<>")]) == [[]]
+            check(answer, LANDSCAPE, 1, expert)
+    assert ask(expert, [LANDSCAPE], [said("\x00", "<>")]) == [[]]
 
 
 def check(answer: Any, image: Any, phrases: int, expert: Any) -> None:

@@ -14,6 +14,7 @@ from annotators.models.region_crops import COLOURS, crop_of
 from annotators.registry import make_expert
 from tests.annotators.models.scenes import LANDSCAPE, ODD, PORTRAIT, THIN, check, said
 from tests.annotators.sam.tiny_hf_sam import save_tiny
+from tests.annotators.sam.tiny_sam import save, tiny_sam
 
 EASY = {
     "points_per_side": 3, "least_predicted_iou": -99.0, "least_stability": 0.0, "most_box_iou": 1.0, "least_area": 0.0
@@ -34,6 +35,9 @@ def make(tiny, sam):
         given = {"model": str(tiny(image_text)), "sam": sam(segmenter), "margin": 1e-6, **EASY}
         return make_expert("clip_regions", {**given, **options})
 
+    expert().segment_text(
+        [ODD], [said("mug")]
+    )  # libraries are imported here, not in the first test
     return expert
 
 
@@ -161,6 +165,16 @@ def test_options_that_mean_nothing_are_refused(options, words, make):
 def test_a_missing_checkpoint_is_refused_with_the_command_that_gets_it(make):
     with pytest.raises(ValueError, match=r"no such file.*wget"):
         _ = make(sam="nowhere/sam_vit_b_01ec64.pth").identity
+
+
+def test_a_checkpoint_of_segment_anything_cuts_the_regions_too(make, tmp_path):
+    file = save(tiny_sam(), tmp_path / "sam_vit_b_01ec64.pth")
+    expert = make(sam=str(file))
+    [found] = expert.segment_text([ODD], [said("the red mug")])
+    assert expert.identity.model.endswith(f"+{file}")
+    assert found
+    for answer in found:
+        assert answer.mask.size_hw == ODD.shape[:2]
 
 
 @pytest.mark.gpu
