@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompted(folder):
-    """Kind -> our interface to it."""
+    """Kind -> our interface to it; has room for few encodings, so that most are made anew."""
     return cache(
         lambda kind: HFPrompted(
             expert="sam_hf", options={"model": str(folder(kind))}, keep=2, batch_size=3
@@ -92,25 +92,25 @@ def far(ours, own):
 
 
 @pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_boxes_get_what_transformers_own_pass_gives(kind, multimask, prompted, theirs):
-    for size in SIZES:
-        image, boxes = photo(*size), boxes_in(*size)
-        [encoding] = prompted(kind).encode([image])
-        logits, ious = prompted(kind).decode(encoding, boxes=boxes, multimask=multimask)
-        out, full = plain(
-            theirs, kind, image, prompts={"input_boxes": [boxes.tolist()]}, multimask_output=multimask
-        )  # fmt: skip
-        assert logits.shape == out.pred_masks[0].shape
-        assert logits.shape[1] == (3 if multimask else 1)
-        assert far(logits, out.pred_masks[0]) <= 1e-5
-        assert far(ious, out.iou_scores[0]) <= 1e-5
-        for row, choice in enumerate(ious.argmax(1).tolist()):
-            assert far(enlarge(logits[row, choice][None], encoding.frame)[0], full[row, choice]) <= 1e-5  # fmt: skip
-        for row, found in enumerate(masks_from_logits(logits, ious, encoding.frame)):
-            own = (full[row, out.iou_scores[0, row].argmax()] > 0).numpy()
-            mask = found.mask if found else np.zeros(size, bool)
-            assert (mask & own).sum() >= 0.999 * (mask | own).sum()
+def test_boxes_get_what_transformers_own_pass_gives(kind, size, multimask, prompted, theirs):
+    image, boxes = photo(*size), boxes_in(*size)
+    [encoding] = prompted(kind).encode([image])
+    logits, ious = prompted(kind).decode(encoding, boxes=boxes, multimask=multimask)
+    given = {"input_boxes": [boxes.tolist()]}
+    out, full = plain(theirs, kind, image, prompts=given, multimask_output=multimask)
+    assert logits.shape == out.pred_masks[0].shape
+    assert logits.shape[1] == (3 if multimask else 1)
+    assert far(logits, out.pred_masks[0]) <= 1e-5
+    assert far(ious, out.iou_scores[0]) <= 1e-5
+    for row, found in enumerate(masks_from_logits(logits, ious, encoding.frame)):
+        choice = int(ious[row].argmax())
+        ours, own = enlarge(logits[row, choice][None], encoding.frame)[0], full[row, choice]
+        assert float((ours - own).abs().max() / out.pred_masks.abs().max()) <= 1e-5
+        cut = (full[row, out.iou_scores[0, row].argmax()] > 0).numpy()
+        mask = found.mask if found else np.zeros(size, bool)
+        assert (mask & cut).sum() >= 0.999 * (mask | cut).sum()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,7 +160,7 @@ def test_the_hq_token_is_refused_where_there_is_none(folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_mixed_sizes_gives_what_single_calls_give(kind, folder):
     images = [photo(*size, seed=i) for i, size in enumerate(SIZES)]
-    rows = [proposals(boxes_in(*size, count=i), phrase=i) for i, size in enumerate(SIZES)]
+    rows = [proposals(boxes_in(*size, count=i % 4), phrase=i) for i, size in enumerate(SIZES)]
     expert = make_expert("sam_hf", {"model": str(folder(kind)), "batch_size": 4})
     batched = expert.segment(images, rows)
     expert.prompted.encodings = Encodings(1)
@@ -172,7 +172,7 @@ def test_a_batch_of_mixed_sizes_gives_what_single_calls_give(kind, folder):
             assert candidate.mask.size_hw == SIZES[i]
             assert candidate.mask.area() > 0
             assert candidate.phrase == i
-            assert candidate.proposal in range(i)
+            assert candidate.proposal in range(i % 4)
 
 
 def test_an_image_is_encoded_once_for_all_boxes_samples_and_calls(folder):
@@ -252,20 +252,30 @@ def test_automatic_masks_come_from_a_grid_of_points(kind, prompted):
     assert all(each.mask.shape == (40, 60) and each.mask.any() for each in masks)
 
 
-def test_in_bfloat16_the_encoder_rounds_and_the_decoder_does_not(folder, prompted):
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_bfloat16_the_encoder_rounds_and_the_decoder_does_not(kind, folder, prompted):
     image, boxes = photo(48, 80), boxes_in(48, 80)
     rounded = HFPrompted(
-        expert="sam_hf", options={"model": str(folder("sam")), "dtype": "bfloat16"}, keep=1, batch_size=1
+        expert="sam_hf", options={"model": str(folder(kind)), "dtype": "bfloat16"}, keep=1, batch_size=1
     )  # fmt: skip
-    [coarse], [fine] = rounded.encode([image]), prompted("sam").encode([image])
-    a, b = coarse.features["image_embeddings"], fine.features["image_embeddings"]
-    assert a.dtype == torch.float32
-    assert 1e-6 < float((a - b).norm() / b.norm()) < 0.05
+    [coarse], [fine] = rounded.encode([image]), prompted(kind).encode([image])
+    for a, b in zip(tensors(coarse), tensors(fine), strict=True):
+        assert a.dtype == torch.float32
+        assert 1e-6 < float((a - b).norm() / b.norm()) < 0.1
     logits, _ = rounded.decode(coarse, boxes=boxes)
-    exact, _ = prompted("sam").decode(coarse, boxes=boxes)
+    exact, _ = prompted(kind).decode(coarse, boxes=boxes)
     assert torch.equal(logits, exact)
 
 
+def tensors(encoding):
+    """All tensors of an encoding, whatever its model."""
+    found = []
+    for value in encoding.features.values():
+        found += value if isinstance(value, list) else [value]
+    return found
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_encoder_alone_is_given_to_the_compiler(kind, folder):
     net = HFPrompted(
