@@ -13,12 +13,15 @@ import codecs
 import io
 import pickletools
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-MAX_BYTES = 2**30
-MAX_VALUES = 50_000_000
+MAX_BYTES = 2**28
+MAX_VALUES = 20_000_000
 MAX_DEPTH = 64
+STEPS = 4
+"""Opcodes a value may take on average: one makes it, others remember, group and place it. Each costs memory."""
 KEYS = frozenset({str, int, float, bool, type(None), bytes})
 """Types of dict keys. No tuples: hashing a nested one recurses in C, and takes for ever where it is shared."""
 
@@ -44,15 +47,15 @@ def parse_plain_pickle(
 ) -> Any:
     """The value that `data` describes, from plain types alone; nothing in it is executed.
 
-    `max_values` bounds the values of the result counted once for every place where they stand, `max_depth` how deep
-    containers nest.
+    `max_values` bounds the values of the result, counted once for every place where they stand (and so what the
+    program may do on the way), `max_depth` how deep containers nest.
 
     Raises:
         ValueError: an opcode that does not make plain data, damage, a value inside itself, or too much of it.
     """
     stream = io.BytesIO(data)
     machine = _Machine()
-    while True:
+    for step in count():
         at = stream.tell()
         code = stream.read(1)
         name, read, act = _OPCODES.get(code, ("", None, None))
@@ -60,6 +63,8 @@ def parse_plain_pickle(
             raise ValueError(f"pickle of {len(data)} bytes is cut: it ends without STOP")
         if not name:
             raise ValueError(f"byte {at}: {code!r} is no pickle opcode; the file is no pickle")
+        if step > STEPS * max_values:
+            raise ValueError(f"the pickle has more than {STEPS * max_values} opcodes")
         try:
             said = read(stream) if read else None
             if act is None:
@@ -160,9 +165,9 @@ def _tuple(m: _Machine, _: Any) -> None:
     m.stack.append(tuple(m.group()))
 
 
-def _tuple_of(count: int) -> Action:
+def _tuple_of(length: int) -> Action:
     def act(m: _Machine, _: Any) -> None:
-        values = [m.pop() for _ in range(count)]
+        values = [m.pop() for _ in range(length)]
         m.stack.append(tuple(reversed(values)))
 
     return act

@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.codec import ImageFormat
 from pipeline.intake.admission import FileConfig, GoldForm, admit_sample
-from pipeline.intake.image_files import duplicate, first_of_each, read_image
+from pipeline.intake.image_files import duplicate, first_of_each, path_within, read_image
 from pipeline.intake.instances import Instances, image_url
 from pipeline.intake.plain_pickle import read_plain_pickle
 from pipeline.intake.refusal import Refused
@@ -155,7 +155,7 @@ class RefCoco:
         named = str(image["file_name"])
         names, is_mask = item.annotation_ids, self._config.gold == "mask"
         return admit_sample(
-            read_image(self._folder / named),
+            read_image(path_within(self._folder, named)),
             id=item.id,
             image_format=self._image_format,
             instructions=item.texts,

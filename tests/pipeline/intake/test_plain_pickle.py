@@ -190,6 +190,14 @@ def test_nesting_without_end_is_refused_and_kills_nothing(data: bytes):
         parse_plain_pickle(data)
 
 
+@pytest.mark.parametrize(
+    "data", [b"]" * 500 + b".", b")" + b"\x85" * 500 + b".", b"N" + b"q\x01" * 500 + b"."]
+)
+def test_a_program_that_only_takes_memory_is_stopped_on_the_way(data: bytes):
+    with pytest.raises(ValueError, match="more than 400 opcodes"):
+        parse_plain_pickle(data, max_values=100)
+
+
 def test_a_nested_tuple_as_a_key_is_refused_before_it_is_hashed():
     doubling = b")" + b"".join(b"q%c" % n + b"h%c\x86" % n for n in range(100))
     with pytest.raises(ValueError, match="a tuple is a key"):
