@@ -25,6 +25,8 @@ HOPELESS = {
     404: "does not know the address or the model",
 }
 """Refusals that every question would meet."""
+GATEWAY = (502, 503, 504)
+"""Said by a gateway when the server behind it is gone."""
 NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 """Errors of the HTTP library (httpx or its successor, as the client has it) before a request is sent."""
 
@@ -112,6 +114,18 @@ class Caller:
         # Raised out here, so that no chain of causes carries the request and its headers along.
         failure.__context__ = failure.__cause__ = None
         raise failure
+
+    def alive(self) -> bool:
+        """Whether the server answers at all: asked for its list of models, which costs nothing."""
+        import openai
+
+        try:
+            with self._client.models.with_streaming_response.list():
+                return True
+        except openai.APIStatusError as error:
+            return error.status_code not in GATEWAY
+        except openai.APIConnectionError:
+            return False
 
     def _post(self, body: dict[str, Any]) -> bytes:
         import openai

@@ -1,8 +1,8 @@
 """One question asked until it is answered: each try let in by the breaker, reserved in the ledger, made and booked.
 
 A try that failed in a way that passes is made again after a jittered wait, until `patience` is over. What then remains
-unanswered is that question's loss, unless nobody else was answered either: a server that is gone stops the build, for
-going on would lose votes wholesale.
+unanswered is that question's loss, when the server is there and a few questions alone are poison to it. A server that
+is gone, or answers nobody, stops the build: going on would lose votes wholesale.
 """
 
 import random
@@ -30,7 +30,7 @@ from annotators.chat.request import Dialect
 from annotators.halt import Halt
 
 NONSENSE_TRIES = 3
-QUORUM, NONSENSE_QUORUM = 2, 5
+QUORUM = 5
 """So many different questions without an answer, and none with one, speak against the server."""
 
 
@@ -175,8 +175,8 @@ class Tries:
             Halt: the server answers nobody.
         """
         failing = self._breaker.failing_questions()
-        quorum = NONSENSE_QUORUM if isinstance(failure, Nonsense) else QUORUM
-        if failure is not None and not isinstance(failure, Unreached) and failing < quorum:
+        few = failing < QUORUM and not isinstance(failure, Unreached)
+        if failure is not None and few and caller.alive():
             return failure
         what = f"does not answer for {after:.0f} s"
         if isinstance(failure, Busy | Nonsense):
