@@ -55,8 +55,8 @@ def fuse(
             `cluster`), and is where its sensitivity and specificity start (`staple`, at most 0.99).
         saturate: `soft` only: multiply agreement by 1.5 and cut at 1 (grey levels 85, 170, 255 to 128, 255, 255).
         band: `staple` only: learn reliabilities from the pixels on which experts disagree.
-        learnt: `staple` only: rates by voter that hold as they stand; the prior is the mean vote of this sample, and
-            where all agree they are believed. A voter it does not know has the mean of those it knows.
+        learnt: `staple` only: rates by voter that hold as they stand; where all agree they are believed, and the
+            prior elsewhere is the mean vote there. A voter it does not know has the mean of those it knows.
 
     Raises:
         ValueError: the rule is unknown, a mask has another size, a number is out of range, or an option does not

@@ -6,10 +6,10 @@ patterns with their weights, at most 3^K a style, filled in one pass over sample
 iterations. An expert that abstains on a sample is missing there, not a vote against.
 
 Decisions. Every sample weighs the same, whatever its size: pixels of one image err together. The prior of EM is pooled
-over all samples of a style on which the same experts spoke; fusion then uses the sample's own prior. All pixels
-count, not only those in dispute (`band`): seen through disagreement alone, an expert that contradicts the others by
-marking much has a specificity near 0, and fusion with such numbers is worse (EXPERIMENTS.md). Styles with few samples
-lean on the numbers of all (`shrink`).
+over all samples of a style on which the same experts spoke; fusion then uses the sample's own prior, the mean vote
+where experts disagree. All pixels are learnt from, not only those in dispute (`band`): seen through disagreement alone,
+an expert that contradicts the others by marking much has a specificity near 0, and fusion with such numbers is worse
+(EXPERIMENTS.md). Styles with few samples lean on the numbers of all (`shrink`).
 """
 
 from collections import defaultdict

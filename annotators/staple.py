@@ -124,8 +124,9 @@ def believe(
         votes: one boolean (h, w) mask per expert, (k, h, w).
         sensitivity: each expert's chance to mark a true pixel, (k,) in [0, 1].
         specificity: each expert's chance to leave out a false one, (k,) in [0, 1].
-        prior: share of foreground before the votes; the mean of all votes when None.
-        band: where all experts agree they are believed, whatever the rates say.
+        prior: share of foreground before the votes; the mean of the votes when None.
+        band: where all experts agree they are believed, whatever the rates say, and the mean vote is that of the
+            other pixels: what is disputed is more often foreground than the rest of an image.
 
     Raises:
         ValueError: `votes` is not (k, h, w) with k >= 1, or the rates are not k numbers in [0, 1].
@@ -136,11 +137,12 @@ def believe(
         if rates.shape != votes.shape[:1] or not ((rates >= 0) & (rates <= 1)).all():
             raise ValueError(f"{name} {rates.tolist()}; expected {len(votes)} numbers in [0, 1]")
     said, counts, which = vote_patterns(votes)
-    share = float(said.mean(axis=1) @ counts / counts.sum()) if prior is None else prior
+    unanimous = said.all(axis=1) | ~said.any(axis=1)
+    weights = np.where(unanimous, 0, counts) if band and not unanimous.all() else counts
+    share = float(said.mean(axis=1) @ weights / weights.sum()) if prior is None else prior
     share = float(np.clip(share, FLOOR, 1 - FLOOR))
     truth = _expect(said, sensitivity, specificity, share)
     if band:
-        unanimous = said.all(axis=1) | ~said.any(axis=1)
         truth = np.where(unanimous, said.all(axis=1), truth)
     return truth[which].reshape(votes.shape[1:])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from annotators.staple import staple, vote_patterns
+from annotators.staple import believe, staple, vote_patterns
 
 
 def noisy_votes(k, *, shape=(40, 60), seed=0):
@@ -111,3 +111,29 @@ def test_votes_of_another_shape_are_refused(shape):
 def test_a_start_at_certainty_is_refused():
     with pytest.raises(ValueError, match="inside \\(0, 1\\)"):
         staple(np.zeros((2, 3, 3), bool), start=np.array([1.0, 0.5]))
+
+
+def test_known_rates_give_bayes_posterior():
+    votes = np.array([[[1, 1, 0, 0]], [[1, 0, 1, 0]]], bool)
+    p, q = np.array([0.9, 0.6]), np.array([0.8, 0.7])
+    found = believe(votes, sensitivity=p, specificity=q, prior=0.3)[0]
+    for n, (a, b) in enumerate([(1, 1), (1, 0), (0, 1), (0, 0)]):
+        true = 0.3 * (p[0] if a else 1 - p[0]) * (p[1] if b else 1 - p[1])
+        false = 0.7 * ((1 - q[0]) if a else q[0]) * ((1 - q[1]) if b else q[1])
+        assert found[n] == pytest.approx(true / (true + false), abs=1e-12)
+
+
+def test_with_known_rates_the_prior_in_the_band_is_that_of_the_disputed_pixels():
+    votes = np.zeros((3, 10, 10), bool)
+    votes[:2, 0, 0], votes[:, 5, 5] = True, True
+    rates = {"sensitivity": np.full(3, 0.6), "specificity": np.full(3, 0.6)}
+    found = believe(votes, band=True, **rates)
+    assert (found[5, 5], found[9, 9]) == (1.0, 0.0)
+    assert found[0, 0] == pytest.approx(believe(votes, prior=2 / 3, **rates)[0, 0])
+    assert believe(votes[:, 1:5], band=True, **rates).max() == 0.0
+
+
+@pytest.mark.parametrize("rates", [np.array([0.5]), np.array([0.5, 1.5])])
+def test_rates_that_are_none_are_refused(rates):
+    with pytest.raises(ValueError, match="expected 2 numbers in"):
+        believe(np.zeros((2, 3, 3), bool), sensitivity=rates, specificity=np.array([0.5, 0.5]))
