@@ -16,6 +16,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -23,7 +24,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskErro
 
 from annotators.halt import Halt
 from pipeline.config import ExpertUse
-from pipeline.line import Job, Unit, make_line, seats_of
+from pipeline.line import Job, Line, Unit, make_line, seats_of
 from pipeline.manifest import Receipt
 from pipeline.panel_pools import (
     GIB,
@@ -53,16 +54,22 @@ log = logging.getLogger(__name__)
 
 
 class _Worker:
-    """Holds one line; lives until it dies or the build ends."""
+    """Holds one line; lives until it dies or the build ends.
+
+    The line is made by the first call: what a constructor of an actor raises looks like a death, and would be blamed
+    on the inputs.
+    """
 
     def __init__(self, job: Job, pools: Mapping[str, Pool], desk: Any) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        self.root = job.root
-        self.pools, self.desk = pools, desk
-        self.line = make_line(job, self._expert)
+        self.job, self.pools, self.desk = job, pools, desk
+
+    @cached_property
+    def line(self) -> Line:
+        return make_line(self.job, self._expert)
 
     def run(self, unit: Unit, poison: frozenset[int]) -> Receipt:
-        return run_unit(self.line, unit, self.root, poison)
+        return run_unit(self.line, unit, self.job.root, poison)
 
     def probe(self, index: int) -> None:
         """Walk one input and commit nothing: dies if the input is poison."""

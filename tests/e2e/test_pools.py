@@ -33,10 +33,12 @@ def items(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """One Ray of four CPUs for all builds of this file."""
+    """One Ray of four CPUs, and what it takes for a GPU, for all builds of this file."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(
+        num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error"
+    )
     yield
     ray.shutdown()
 
@@ -67,7 +69,7 @@ def test_pools_give_the_bytes_of_a_local_build(cluster, items, tmp_path, replica
     raw = pooled(
         recipe(items),
         fake_rewriter={"cpus": 0},
-        fake_segmenter={"cpus": 0.25},
+        fake_segmenter={"replicas": 2, "cpus": 0, "gpus": 0.5},
         fake_text_segmenter={"replicas": replicas, "cpus": 0.5},
     )
     out = tmp_path / "pools"
@@ -80,7 +82,8 @@ def test_pools_give_the_bytes_of_a_local_build(cluster, items, tmp_path, replica
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_replica_killed_in_the_middle_of_a_build_costs_nothing(cluster, items, tmp_path):
+@pytest.mark.parametrize("victim", ["Replica.answer", "_Worker.run"])
+def test_a_process_killed_in_the_middle_of_a_build_costs_nothing(cluster, items, tmp_path, victim):
     import psutil
 
     from pipeline.executors.ray import run_on_ray
@@ -96,10 +99,7 @@ def test_a_replica_killed_in_the_middle_of_a_build_costs_nothing(cluster, items,
         while len(killed) < 2 and time.monotonic() < until:
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
-                    if (
-                        "Replica.answer" in " ".join(process.cmdline())
-                        and process.pid not in killed
-                    ):
+                    if victim in " ".join(process.cmdline()) and process.pid not in killed:
                         process.kill()
                         killed.append(process.pid)
                         break
@@ -175,15 +175,35 @@ def test_an_expert_that_dies_on_everything_stops_the_build(cluster, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.parametrize("resources", [None, {"cpus": 0.5}])
+def test_a_process_that_sees_another_model_ends_the_build_and_blames_no_input(
+    cluster, items, tmp_path, monkeypatch, resources
+):
+    from pipeline.executors.ray import run_on_ray
+
+    monkeypatch.setenv("MASKMIX_CHAT_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("MASKMIX_CHAT_API_KEY", "none")
+    monkeypatch.setenv("MASKMIX_CHAT_MODEL", "only-the-driver-knows")
+    raw = recipe(items)
+    raw["stages"]["rewrite"]["experts"] = [{"use": "chat"}]
+    raw = pooled(raw, **({"chat": resources} if resources else {}))
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="MASKMIX_CHAT"):
+        build(job(raw, out), run_on_ray)
+    assert not list(read_receipts(out))
+
+
+@pytest.mark.slow
+@pytest.mark.ray
 def test_pools_that_do_not_fit_are_refused_before_anything_waits(cluster, items, tmp_path):
     from pipeline.executors.ray import run_on_ray
 
-    raw = pooled(recipe(items), fake_segmenter={"replicas": 4}, fake_faulty={"gpus": 0.5})
+    raw = pooled(recipe(items), fake_segmenter={"replicas": 4}, fake_faulty={"gpus": 1.5})
     with pytest.raises(ValueError, match="expert pools do not fit") as refused:
         build(job(raw, tmp_path / "out"), run_on_ray)
     said = str(refused.value)
     assert "fake_segmenter 4 x (1 CPU)" in said
-    assert "one worker (1 CPU) ask for 6 CPU, 0.5 GPU, and it has 4 CPU" in said
+    assert "one worker (1 CPU) ask for 6 CPU, 1.5 GPU, and it has 4 CPU, 1 GPU" in said
 
 
 def executor_of(place: str) -> Any:

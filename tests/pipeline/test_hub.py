@@ -141,6 +141,18 @@ def test_a_pushed_dataset_loads_by_name_and_comes_back_whole(hub, client, datase
     assert client(PULL, "org/tiny", out) == {"root": str(out)}, "pulling again changes nothing"
 
 
+def test_what_a_build_measured_and_spent_is_not_published(hub, client, dataset, tmp_path):
+    root = tmp_path / "built"
+    shutil.copytree(dataset, root)
+    (root / "usage").mkdir()
+    (root / "usage" / "train-000000.json").write_text('{"unit": 0, "experts": []}')
+    (root / "usage" / "budget.json").write_text("{}")
+    (root / "spending.jsonl").write_text('{"event": "cached"}\n')
+    client(PUSH, root, "org/tiny")
+    stored = {p: d for p, d in hub.tree("org/tiny").items() if p != ".gitattributes"}
+    assert stored == files_of(dataset)
+
+
 def test_pushing_again_sends_nothing_and_commits_nothing(hub, client, dataset):
     client(PUSH, dataset, "org/tiny")
     hub.asked.clear()

@@ -206,3 +206,56 @@ def test_a_plan_names_the_expert_that_is_not_ready(items, tmp_path):
         "stage": "ground", "position": 0, "expert": "unready",
         "problem": "weights org/x are not on this machine; run `hf download org/x`",
     }  # fmt: skip
+
+
+def begun(raw, root):
+    """A build that was claimed and killed before its first unit."""
+    with pytest.raises(ValueError, match="have no receipt"):
+        build(job(raw, root), lambda work, units: iter(()))
+
+
+def test_another_model_behind_the_endpoint_is_refused_on_resume(items, tmp_path, monkeypatch):
+    for name, value in (("BASE_URL", "http://127.0.0.1:9/v1"), ("API_KEY", "none"), ("MODEL", "a")):
+        monkeypatch.setenv(f"MASKMIX_CHAT_{name}", value)
+    raw = recipe(items)
+    raw["stages"]["rewrite"]["experts"] = [{"use": "chat"}]
+    begun(raw, tmp_path / "out")
+    begun(raw, tmp_path / "out")
+    monkeypatch.setenv("MASKMIX_CHAT_MODEL", "b")
+    with pytest.raises(
+        ValueError, match=r"expert 'chat' of stage 'rewrite' has model 'a' there, 'b' now"
+    ):
+        build(job(raw, tmp_path / "out"), run_local)
+
+
+def test_weights_whose_files_changed_are_refused_on_resume(items, tmp_path):
+    model = tmp_path / "clipseg"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "clipseg"}')
+    raw = recipe(items)
+    raw["stages"]["segment"]["experts"] = [
+        {"use": "clipseg", "options": {"model": str(model), "device": "cpu"}}
+    ]
+    begun(raw, tmp_path / "out")
+    begun(raw, tmp_path / "out")
+    (model / "config.json").write_text('{"model_type": "clipseg", "projection_dim": 8}')
+    with pytest.raises(
+        ValueError, match=r"'clipseg' of stage 'segment' has revision 'sha256:"
+    ) as no:
+        build(job(raw, tmp_path / "out"), run_local)
+    assert "put that back, or build into a new folder" in str(no.value)
+
+
+def test_a_plan_on_the_command_line_shows_the_panel(items, tmp_path):
+    from typer.testing import CliRunner
+
+    from maskmix import app
+
+    raw = recipe(items)
+    raw["stages"]["segment"]["experts"].append({"use": "fake_payer"})
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(raw))
+    shown = CliRunner().invoke(app, ["plan", "--recipe", str(path), "--out", str(tmp_path / "out")])
+    assert "# ground: fake_grounder\n" in shown.output
+    assert "# segment: fake_payer, halves\n" in shown.output
+    assert not (tmp_path / "out").exists()
