@@ -16,6 +16,7 @@ from pipeline.build import build
 from pipeline.executors.local import run_local
 from pipeline.reader import iterate_samples
 from pipeline.records import Sample
+from pipeline.sources import coco
 from pipeline.validate import verify
 from tests.e2e.lines import job, tree
 
@@ -210,3 +211,41 @@ def test_a_build_from_each_source_is_the_same_twice(tmp_path: Path):
         made(source, PANEL, tmp_path / f"a{n}")
         made(source, PANEL, tmp_path / f"b{n}")
         assert tree(tmp_path / f"a{n}") == tree(tmp_path / f"b{n}")
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["refs(unc).p", "refs(unc).json"])
+def test_real_gold_comes_out_of_the_shards_as_the_coco_source_reads_it(
+    tmp_path: Path, shared_data: Path, name: str
+):
+    home = shared_data / "coco-instruct"
+    rows = [json.loads(line) for line in (home / "instructions.jsonl").read_text().splitlines()]
+    refs = [
+        {
+            "ref_id": n,
+            "image_id": row["image_id"],
+            "ann_id": row["ann_ids"] if len(row["ann_ids"]) > 1 else row["ann_ids"][0],
+            "split": "train",
+            "sentences": [{"sent": row["instruction"]}],
+        }
+        for n, row in enumerate(rows)
+    ]
+    data = pickle.dumps(refs, 2) if name.endswith(".p") else json.dumps(refs).encode()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_bytes(data)
+    (tmp_path / "data" / "instances.json").write_bytes((home / "instances.json").read_bytes())
+    source = {"kind": "refcoco", "path": str(tmp_path / "data"), "images": str(home / "images")}
+    raw = {"name": "real", "unit_size": 100, "source": source, "stages": PANEL}
+    totals = build(job(raw, tmp_path / "out"), run_local).totals
+    assert (totals.inputs, totals.committed, totals.gold) == (423, 423, 423)
+    assert verify(tmp_path / "out", decode=False).ok
+    reference = coco.make(coco.Config(path=home))
+    for index, sample in enumerate(iterate_samples(tmp_path / "out")):
+        other = reference.load(index)
+        assert isinstance(other, Sample)
+        assert (sample.gold, sample.image, sample.instructions) == (
+            other.gold,
+            other.image,
+            other.instructions,
+        )
