@@ -59,17 +59,22 @@ def in_pieces(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) ->
     groups, tokens, width = q.shape
     by_row, by_column = position_terms(q, rows, columns)
     scaled, out = q * width**-0.5, torch.empty_like(q)
-    together = max(1, PIECE // tokens**2)
-    band = min(tokens, max(1, PIECE // tokens))
-    for first in range(0, groups, together):
-        some = slice(first, first + together)
-        keys, values = k[some].transpose(1, 2), v[some]
-        for top in range(0, tokens, band):
-            part = slice(top, top + band)
-            scores = by_row[some, part, :, None] + by_column[some, part, None, :]
-            scores = scores.flatten(2).baddbmm_(scaled[some, part], keys)
+    if (together := PIECE // tokens**2) > 0:
+        for first in range(0, groups, together):
+            some = slice(first, first + together)
+            scores = (by_row[some, :, :, None] + by_column[some, :, None, :]).flatten(2)
+            scores.baddbmm_(scaled[some], k[some].transpose(1, 2))
             torch.softmax(scores, -1, out=scores)
-            out[some, part] = torch.bmm(scores, values)
+            torch.bmm(scores, v[some], out=out[some])
+        return out
+    band = max(1, PIECE // tokens)
+    for group in range(groups):
+        for first in range(0, tokens, band):
+            some = slice(first, first + band)
+            scores = (by_row[group, some, :, None] + by_column[group, some, None, :]).flatten(1)
+            scores.addmm_(scaled[group, some], k[group].t())
+            torch.softmax(scores, -1, out=scores)
+            torch.mm(scores, v[group], out=out[group, some])
     return out
 
 
