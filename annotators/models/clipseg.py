@@ -9,7 +9,7 @@ has it, whereas resized logits would move it towards the surer side.
 `mask_threshold` plus and minus `spread`, as Segment Anything defines it (arXiv 2304.02643, section 5).
 
 Quality with trained weights is unverified here; to see it:
-`maskmix experts try clipseg --set model=CIDAS/clipseg-rd64-refined IMAGE PHRASE`.
+`maskmix experts try clipseg "the phrase" --image photo.jpg --set model=CIDAS/clipseg-rd64-refined`.
 """
 
 from collections.abc import Sequence

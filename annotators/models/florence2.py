@@ -10,7 +10,7 @@ that answer the first label's boxes are taken, the head of most phrases ("the mu
 the first task may answer with, are left out.
 
 Quality with trained weights is unverified here; to see it:
-`maskmix experts try florence2 --set model=florence-community/Florence-2-base IMAGE PHRASE`.
+`maskmix experts try florence2 "the phrase" --image photo.jpg --set model=florence-community/Florence-2-base`.
 """
 
 import re

@@ -9,8 +9,8 @@ Text and image are fused from the first encoder layer on, so no encoding is kept
 never padded: padding shifts what windows and sampling points see, which changes boxes by more than rounding.
 
 Quality with trained weights is unverified here; to see it:
-`maskmix experts try grounding_dino --set model=IDEA-Research/grounding-dino-tiny IMAGE PHRASE`, or with
-model=openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg.
+`maskmix experts try grounding_dino "the phrase" --image photo.jpg --set model=IDEA-Research/grounding-dino-tiny`, or
+with model=openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det.
 """
 
 from collections.abc import Sequence

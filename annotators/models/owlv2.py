@@ -5,7 +5,7 @@ processor pads a photograph to a square at the right and bottom, hence boxes are
 for the shorter one. The text tower reads 16 tokens; what a phrase has beyond them is cut.
 
 Quality with trained weights is unverified here; to see it:
-`maskmix experts try owlv2 --set model=google/owlv2-base-patch16-ensemble IMAGE PHRASE`.
+`maskmix experts try owlv2 "the phrase" --image photo.jpg --set model=google/owlv2-base-patch16-ensemble`.
 """
 
 from collections.abc import Sequence

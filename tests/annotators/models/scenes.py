@@ -69,3 +69,29 @@ def check(answer: Any, image: Any, phrases: int, expert: Any) -> None:
         assert isinstance(answer, Candidate)
         assert answer.mask.size_hw == (height, width)
         assert answer.mask.area() > 0
+
+
+def batches_agree(make: Any, monkeypatch: Any) -> None:
+    """As on a GPU, where rows run together: the same answers up to rounding, here with batches forced on a CPU."""
+    from annotators.models.torch_model import TorchModel
+
+    images = [LANDSCAPE, PORTRAIT, scene(60, 90, 8), ODD, LANDSCAPE]
+    phrases = [
+        said("the red mug", "ball"), said("the man"), said("the box on the left is red"), said("a box"), said("mug"),
+    ]  # fmt: skip
+    alone = ask(make(), images, phrases)
+    largest = []
+    monkeypatch.setattr(
+        TorchModel, "at_once", lambda self, batch_size: largest.append(batch_size) or batch_size
+    )
+    together = ask(make(), images, phrases)
+    assert max(largest) > 1
+    assert sum(map(len, alone)) >= len(images)
+    for one, other in zip(alone, together, strict=True):
+        assert [a.phrase for a in one] == [a.phrase for a in other]
+        for a, b in zip(one, other, strict=True):
+            assert abs(a.made_by.score_raw - b.made_by.score_raw) <= 1e-3
+            if isinstance(a, Proposal):
+                assert np.abs(np.subtract(a.box, b.box)).max() <= 0.01
+            else:
+                assert a.mask.iou(b.mask) > 0.999

@@ -124,8 +124,11 @@ def test_regions_are_cut_and_seen_once_for_all_phrases_samples_and_calls(make):
 
 
 def test_a_batch_gives_what_single_calls_give_and_says_who_made_it(make):
-    images, rows = [LANDSCAPE, PORTRAIT, THIN[0], THIN[1], ODD], [said("the red mug")] * 5
+    images = [i.copy() for i in (LANDSCAPE, PORTRAIT, THIN[0], THIN[1], ODD)]
+    rows = [said("the red mug")] * 5
     expert = make(segmenter="sam2")
+    for image in images:
+        image.setflags(write=False)
     batched = expert.segment_text(images, rows)
     expert._regions = Encodings(1)
     for image, row, answers in zip(images, rows, batched, strict=True):

@@ -7,7 +7,7 @@ import transformers as hf
 
 from annotators.models.clipseg import ClipSegExpert, probabilities
 from annotators.models.torch_model import photographs
-from tests.annotators.models.scenes import LANDSCAPE, SIZES, keeps_the_contract, said
+from tests.annotators.models.scenes import LANDSCAPE, SIZES, batches_agree, keeps_the_contract, said
 
 pytestmark = pytest.mark.slow
 TEXTS = ("the red mug", "blue ball")
@@ -71,6 +71,10 @@ def test_a_threshold_at_the_edge_is_refused(threshold):
 
 def test_the_contract_holds(tiny):
     keeps_the_contract(lambda: ClipSegExpert(model=str(tiny("clipseg"))))
+
+
+def test_rows_that_run_together_agree_with_rows_alone(tiny, monkeypatch):
+    batches_agree(lambda: ClipSegExpert(model=str(tiny("clipseg"))), monkeypatch)
 
 
 def test_bfloat16_stays_near(tiny):

@@ -13,7 +13,7 @@ from annotators.boxes import clip_box
 from annotators.models.grounding_dino import GroundingDinoExpert, caption, widened
 from annotators.models.owlv2 import Owlv2Expert
 from annotators.models.torch_model import photographs
-from tests.annotators.models.scenes import SIZES, keeps_the_contract, said
+from tests.annotators.models.scenes import SIZES, batches_agree, keeps_the_contract, said
 
 pytestmark = pytest.mark.slow
 TEXTS = ("the red mug", "blue ball")
@@ -193,6 +193,12 @@ def test_pictures_thinner_than_any_photograph_are_widened(shape, wanted):
 def test_the_contract_holds(kind, tiny):
     cls = Owlv2Expert if kind == "owlv2" else GroundingDinoExpert
     keeps_the_contract(lambda: cls(model=str(tiny(kind))))
+
+
+@pytest.mark.parametrize("kind", [*DINOS, "owlv2"])
+def test_rows_that_run_together_agree_with_rows_alone(kind, tiny, monkeypatch):
+    cls = Owlv2Expert if kind == "owlv2" else GroundingDinoExpert
+    batches_agree(lambda: cls(model=str(tiny(kind))), monkeypatch)
 
 
 @pytest.mark.parametrize("kind", [*DINOS, "owlv2"])

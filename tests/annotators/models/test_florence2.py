@@ -106,3 +106,23 @@ def test_an_unknown_task_is_refused():
 def test_the_contract_holds(tiny):
     folder = str(tiny("florence2"))
     keeps_the_contract(lambda: Florence2Expert(model=folder, max_new_tokens=60))
+
+
+def test_rows_that_run_together_agree_with_rows_alone(tiny):
+    """As on a GPU: texts of other lengths are filled up, and what fills them is masked."""
+    expert = Florence2Expert(model=str(tiny("florence2")), max_new_tokens=MOST)
+    texts = ["the red mug", "a box", "ball", "the man in the green shirt"]
+    together = expert._answers(SIZES, texts)
+    for image, text, answers in zip(SIZES, texts, together, strict=True):
+        alone = expert._answers([image], [text])[0]
+        assert len(alone) > 1
+        assert [(one.label, one.bins) for one in alone] == [
+            (one.label, one.bins) for one in answers
+        ]
+        for a, b in zip(alone, answers, strict=True):
+            assert abs(a.logprob - b.logprob) <= 1e-3
+
+
+def test_bfloat16_answers(tiny):
+    expert = Florence2Expert(model=str(tiny("florence2")), dtype="bfloat16", max_new_tokens=MOST)
+    assert expert._answers([LANDSCAPE], ["the red mug"])[0]
