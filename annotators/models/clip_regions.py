@@ -1,7 +1,7 @@
 """Regions by CLIP: automatic masks of a SAM, and the phrase chooses among them by image-text similarity.
 
-    maskmix experts try clip_regions --set model=openai/clip-vit-large-patch14 --set sam=facebook/sam-vit-base
-        IMAGE "the phrase"
+    maskmix experts try clip_regions "the phrase" --image IMAGE
+        --set model=openai/clip-vit-large-patch14 --set sam=facebook/sam-vit-base
 
 The role of SAM + Alpha-CLIP in IVM's panel (arXiv 2405.19783; its data code, May 2024). There Alpha-CLIP ViT-L/14@336
 sees the whole picture with the segment in an alpha channel; cosine similarities are scaled by minimum and maximum over

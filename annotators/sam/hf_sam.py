@@ -1,6 +1,6 @@
 """SAM, HQ-SAM, SAM 2 and SAM 3 through transformers: boxes to masks, each image encoded once.
 
-    maskmix experts try sam_hf --set model=facebook/sam-vit-base IMAGE --box x1,y1,x2,y2
+    maskmix experts try sam_hf --set model=facebook/sam-vit-base --image IMAGE --box x1,y1,x2,y2
 
 Numbers equal those of transformers' own forward pass and post-processing on the same parameters (tests); how good the
 masks are with trained weights shows the command above. SAM: arXiv 2304.02643, HQ-SAM: 2306.01567, SAM 2: 2408.00714.

@@ -1,6 +1,6 @@
 """SAM 3's concept prompts: a short noun phrase to the masks of all things that it names (arXiv 2511.16719).
 
-    maskmix experts try sam3 --set model=facebook/sam3 IMAGE "the phrase"
+    maskmix experts try sam3 "the phrase" --set model=facebook/sam3 --image IMAGE
 
 Every instance whose score passes the threshold is a candidate of its phrase; how several of them become one vote is
 annotators.votes' affair. The score is the instance's own times the presence of the concept in the image at all, which

@@ -18,12 +18,15 @@ from annotators.registry import EXPERTS, make_expert
 
 NEEDS = {
     "chat": "endpoint",
+    "clip_regions": "weights",
     "clipseg": "weights",
     "florence2": "weights",
     "grounding_dino": "weights",
     "local": "weights",
     "owlv2": "weights",
     "sam": "weights",
+    "sam3": "weights",
+    "sam_hf": "weights",
     "vlm_box": "endpoint",
     "vlm_verifier": "endpoint",
 }

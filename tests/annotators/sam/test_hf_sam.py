@@ -25,7 +25,10 @@ SIZES = ((48, 80), (90, 50), (33, 47), (3, 200), (1, 1), (64, 64))
 
 
 def photo(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    """Noise that may not be written to."""
+    made = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    made.setflags(write=False)
+    return made
 
 
 def boxes_in(height, width, count=5, seed=0):

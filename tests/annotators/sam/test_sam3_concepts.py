@@ -122,8 +122,10 @@ def test_a_photograph_is_encoded_once_for_all_phrases_samples_and_calls(expert):
 
 
 def test_a_batch_gives_what_single_calls_give_and_says_who_made_it(expert):
-    images = [LANDSCAPE, PORTRAIT, TINY, THIN[0], LANDSCAPE]
+    images = [i.copy() for i in (LANDSCAPE, PORTRAIT, TINY, THIN[0], LANDSCAPE)]
     rows = [said("mug", "ball"), said("red"), said("mug"), said("the"), said("ball", "mug")]
+    for image in images:
+        image.setflags(write=False)
     batched = expert.segment_text(images, rows)
     assert sum(map(len, batched)) > len(images)
     expert._encodings = Encodings(1)

@@ -61,8 +61,8 @@ def _parts(config_of, *, patch: int, **extra):
 
 
 def _vision():
-    return {"hidden_size": 24, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "image_size": SIDE, "patch_size": 8, "window_size": 3, "global_attn_indexes": [1],
+    return {"hidden_size": 24, "output_channels": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+            "image_size": SIDE, "patch_size": 8, "window_size": 3, "global_attn_indexes": [0, 2],
             "num_pos_feats": 8, "mlp_dim": 32}  # fmt: skip
 
 
