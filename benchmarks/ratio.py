@@ -37,10 +37,13 @@ def compare(
     units: int,
     unit: str = "samples",
     rounds: int = ROUNDS,
+    peer_share: float = 1.0,
+    on_gpu: bool = False,
 ) -> bool:
-    """Measure, print, and say whether the median CPU ratio reaches `target`.
+    """Measure, print, and say whether the median CPU ratio (on a GPU the wall ratio) reaches `target`.
 
-    `units` is how many of `unit` one round of work handles; `same` compares an answer of ours with one of the peer.
+    `units` is how many of `unit` one round of work handles; `same` compares an answer of ours with one of the peer. A
+    peer that would take minutes may do a `peer_share` of the work; its times are then counted as 1 / share of them.
 
     Raises:
         SystemExit: the peer is not installed.
@@ -55,21 +58,24 @@ def compare(
         for side in order:
             answers[side], *spent = _timed(ours if side == "ours" else peer)
             if number >= 0:
-                times[side].append((spent[0], spent[1]))
+                part = peer_share if side == "peer" else 1.0
+                times[side].append((spent[0] / part, spent[1] / part))
         assert same(answers["ours"], answers["peer"]), f"{what}: ours and {peer_name} differ"
     load.append(os.getloadavg()[0])
     cpu, wall = (
         _spread([p[i] / o[i] for o, p in zip(times["ours"], times["peer"], strict=True)])
         for i in (0, 1)
     )
-    reached = cpu.median >= target
+    reached = (wall if on_gpu else cpu).median >= target
     rates = {side: units / statistics.median(t[0] for t in spent) for side, spent in times.items()}
     say(f"{what}, against {peer_name} {version(peer_name)}")
     say(
         f"  CPU ratio   {cpu.low:6.2f} {cpu.median:6.2f} {cpu.high:6.2f}   (min, median, max of {rounds})"
     )
+    if peer_share < 1:
+        say(f"  the peer did {peer_share:.0%} of the work, its times are scaled")
     say(f"  wall ratio  {wall.low:6.2f} {wall.median:6.2f} {wall.high:6.2f}")
-    say(f"  {unit} per CPU-second: ours {rates['ours']:,.0f}, peer {rates['peer']:,.0f}")
+    say(f"  {unit} per CPU-second: ours {_count(rates['ours'])}, peer {_count(rates['peer'])}")
     say(f"  answers equal in all rounds; load average {load[0]:.1f} -> {load[1]:.1f}")
     say(f"  target {target:g}: {'reached' if reached else 'MISSED'}")
     return reached
@@ -103,6 +109,11 @@ def run(*measures: Callable[[], bool]) -> None:
     pin_threads()
     reached = [measure() for measure in measures]
     sys.exit(0 if all(reached) else 1)
+
+
+def _count(rate: float) -> str:
+    """Whole numbers, and three digits of what is below ten."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.3g}"
 
 
 def _timed(work: Work) -> tuple[object, float, float]:

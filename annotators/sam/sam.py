@@ -16,7 +16,7 @@ from annotators.models.weights import name_weights
 from annotators.protocols import Image
 from annotators.registry import config_hash
 from annotators.sam.checkpoint_file import checkpoint_file
-from annotators.sam.encodings import Encoding, Encodings
+from annotators.sam.encodings import Encodings
 from annotators.sam.masks_from_logits import candidates_from_logits
 
 if TYPE_CHECKING:
@@ -113,23 +113,20 @@ class SamExpert:
         asked = [i for i, rows in enumerate(zip(images, proposals, strict=True)) if rows[1]]
         if not asked:
             return [[] for _ in images]
-        encodings = self._encodings.of(
-            [images[i] for i in asked], self.sam.encode, batch_size=self.sam.batch_size
-        )
-        found: list[list[Candidate]] = [[] for _ in images]
-        for index, encoding in zip(asked, encodings, strict=True):
-            found[index] = self._of_image(encoding, proposals[index])
-        return found
-
-    def _of_image(self, encoding: Encoding, proposals: Sequence[Proposal]) -> list[Candidate]:
-        boxes = np.array([proposal.box for proposal in proposals], np.float64)
-        logits, ious = self.sam.decode(encoding, boxes=boxes, multimask=self.multimask)
         made_by = Provenance(
             expert=self.name,
             model=self.identity.model,
             revision=self.identity.revision,
             config_hash=self.config_hash,
         )
-        return candidates_from_logits(
-            logits, ious, encoding.frame, proposals=proposals, made_by=made_by
+        encodings = self._encodings.of(
+            [images[i] for i in asked], self.sam.encode, batch_size=self.sam.batch_size
         )
+        found: list[list[Candidate]] = [[] for _ in images]
+        for index, encoding in zip(asked, encodings, strict=True):
+            boxes = np.array([proposal.box for proposal in proposals[index]], np.float64)
+            logits, ious = self.sam.decode(encoding, boxes=boxes, multimask=self.multimask)
+            found[index] = candidates_from_logits(
+                logits, ious, encoding.frame, proposals=proposals[index], made_by=made_by
+            )
+        return found

@@ -38,6 +38,17 @@ def test_a_slower_peer_gives_its_ratio(capsys):
 
 
 @pytest.mark.slow
+def test_a_peer_that_does_a_share_of_the_work_is_counted_for_all_of_it(capsys):
+    assert compare(
+        "spin", ours=lambda: spin(20), peer=lambda: spin(20), peer_name="numpy",
+        same=lambda a, b: a == b, target=3.0, units=1, rounds=3, peer_share=0.25,
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert float(said.split("CPU ratio")[1].split()[1]) == pytest.approx(4, rel=0.3)
+    assert "did 25% of the work" in said
+
+
+@pytest.mark.slow
 def test_a_missed_target_is_said(capsys):
     assert not measured(lambda: spin(8), lambda: spin(8))
     assert "target 3: MISSED" in capsys.readouterr().out
