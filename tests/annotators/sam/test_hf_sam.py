@@ -12,7 +12,7 @@ from annotators.candidate import Proposal, Provenance
 from annotators.registry import make_expert
 from annotators.sam.automatic import automatic_masks
 from annotators.sam.encodings import Encodings
-from annotators.sam.hf_prompted import CLASSES, HFPrompted
+from annotators.sam.hf_prompted import AT_ONCE, CLASSES, HFPrompted
 from annotators.sam.masks_from_logits import enlarge, masks_from_logits
 from tests.annotators.sam.tiny_hf_sam import KINDS, save_tiny
 
@@ -176,6 +176,30 @@ def test_a_batch_of_mixed_sizes_gives_what_single_calls_give(kind, folder):
             assert candidate.mask.area() > 0
             assert candidate.phrase == i
             assert candidate.proposal in range(i % 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_and_boxes_that_run_together_agree_with_those_alone(
+    kind, folder, prompted, monkeypatch
+):
+    """As on a GPU; here batches are forced on a CPU."""
+    ours = HFPrompted(
+        expert="sam_hf", options={"model": str(folder(kind))}, keep=1, batch_size=len(SIZES)
+    )
+    monkeypatch.setattr(ours.model, "at_once", lambda most: most)
+    monkeypatch.setitem(AT_ONCE, "cpu", 64)
+    passes = []
+    ours.net.vision_encoder.register_forward_hook(lambda *_: passes.append(1))
+    images = [photo(*size, seed=i) for i, size in enumerate(SIZES)]
+    together = ours.encode(images)
+    assert len(passes) == 1
+    for size, image, encoding in zip(SIZES, images, together, strict=True):
+        [alone] = prompted(kind).encode([image])
+        assert encoding.frame == alone.frame
+        logits, ious = ours.decode(encoding, boxes=boxes_in(*size))
+        rows = [prompted(kind).decode(alone, boxes=box[None]) for box in boxes_in(*size)]
+        assert far(logits, torch.cat([row[0] for row in rows])) <= 1e-4
+        assert far(ious, torch.cat([row[1] for row in rows])) <= 1e-4
 
 
 def test_an_image_is_encoded_once_for_all_boxes_samples_and_calls(folder):

@@ -136,6 +136,22 @@ def test_a_batch_gives_what_single_calls_give_and_says_who_made_it(expert):
     assert expert.segment_text([], []) == []
 
 
+def test_photographs_and_phrases_that_run_together_agree_with_those_alone(
+    expert, ours, monkeypatch
+):
+    """As on a GPU; here batches are forced on a CPU."""
+    monkeypatch.setattr(expert._torch, "at_once", lambda most: most)
+    passes = []
+    expert._torch.net.detr_decoder.register_forward_hook(lambda *_: passes.append(1))
+    images, rows = [LANDSCAPE, PORTRAIT, ODD], [said("mug", "ball", "red")] * 3
+    together = expert.segment_text(images, rows)
+    assert len(passes) == 3  # one for all phrases of a photograph
+    for row, alone in zip(together, ours("sam3").segment_text(images, rows), strict=True):
+        assert [c.phrase for c in row] == [c.phrase for c in alone]
+        for one, other in zip(row, alone, strict=True):
+            assert one.mask_score == pytest.approx(other.mask_score, abs=1e-4)
+
+
 def test_phrases_that_hold_anything_fail_no_batch(expert):
     rows = [said(text) for text in WEIRD]
     for answers in expert.segment_text([ODD] * len(WEIRD), rows):
