@@ -112,9 +112,9 @@ def doctor(
         who = finding.identity
         took = "" if finding.seconds is None else f"{finding.seconds:.1f} s"
         state = "NOT READY" if finding.trouble else "ready"
-        model = (
-            f"{who.model} @ {who.revision[:14]}, licence {who.licence}" if who.model else "no model"
-        )
+        model = who.model or "no model"
+        model += f" @ {who.revision[:14]}" if who.revision else ""
+        model += f", licence {who.licence}" if who.licence else ""
         typer.echo(f"{state:<10} {finding.stage}/{who.expert}: {model}, weights {finding.weights}"
                    + "".join(f", {part}" for part in (finding.device, took) if part))  # fmt: skip
         if finding.trouble:
