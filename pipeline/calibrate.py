@@ -104,7 +104,7 @@ def calibrate(root: Path) -> dict[str, Any]:
         raise ValueError(f"{root} holds no candidates: no panel was asked, so none can be judged")
     reliability = reliability_table(tally, audit)
     _write(root, "reliability", reliability)
-    why = _lacking(judged)
+    why = lacking(judged)
     calibration = None
     if not why:
         calibration, table = calibration_table(judged)
@@ -209,7 +209,7 @@ def calibration_table(judged: Judged) -> tuple[dict[str, Any], pa.Table]:
 
 def reliability_lines(table: Mapping[str, Any]) -> list[str]:
     """reliability.json for a terminal: a line per expert, all styles together."""
-    wide = max(len(voter) for voter in table["overall"])
+    wide = max(len(name) for name in ("expert", *table["overall"]))
     lines = [f"{'expert':<{wide}}  spoke  sensitivity  specificity  (true ones, with gold)"]
     for voter, row in table["overall"].items():
         true = "-"
@@ -253,7 +253,7 @@ def _judge(scores: NDArray[np.float64], ious: NDArray[np.float64]) -> dict[str, 
     }
 
 
-def _lacking(judged: Judged) -> str:
+def lacking(judged: Judged) -> str:
     """What a calibration lacks, in words; empty when it lacks nothing."""
     ious = [
         i for i, marks in zip(judged.ious, judged.marks, strict=True) if marks and i is not None

@@ -30,6 +30,7 @@ TABLE = {
 }
 
 
+@pytest.mark.slow  # importing scikit-learn takes a second
 def test_knots_rise_and_follow_the_truth():
     knots = fit_knots(SCORES, RIGHT.astype(float))
     flat = np.array(knots)
@@ -44,6 +45,7 @@ def test_outside_the_knots_the_ends_hold():
     assert read_off(((0.5, 0.4),), 0.9) == 0.4
 
 
+@pytest.mark.slow  # importing scikit-learn takes a second
 def test_out_of_fold_the_error_falls_and_each_fold_is_judged_by_the_others():
     fold = deal_folds([str(n) for n in range(2000)], folds=5)
     found = out_of_fold(SCORES, RIGHT.astype(float), fold)
