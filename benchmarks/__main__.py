@@ -1,11 +1,23 @@
-"""All benchmarks, one after another, each in a process of its own: python -m benchmarks (about three minutes)."""
+"""All benchmarks, one after another, each in a process of its own: python -m benchmarks (about fifteen minutes).
+
+Ten of them are the two of SAM, which encode images of full size on one thread.
+"""
 
 import subprocess
 import sys
 
 from benchmarks.ratio import say
 
-ALL = ("shard_write", "shard_read", "decoded_load", "staple", "label_model", "ray_overhead")
+ALL = (
+    "shard_write",
+    "shard_read",
+    "decoded_load",
+    "staple",
+    "label_model",
+    "ray_overhead",
+    "sam_encoder",
+    "sam_prompts",
+)
 
 
 def main() -> None:
