@@ -40,6 +40,8 @@ class Candidate:
 
     `proposal` indexes the proposals when the mask was made from a box. `mask_score` in [0, 1] is the expert's own
     confidence; `stability` in [0, 1] says how little the mask changes when the expert's threshold moves (1: not).
+    `boxed_by` is the key (`expert_key`) of the expert whose box it was cut from, empty when it was cut from none; the
+    stage that asks segmenters fills it in.
     """
 
     mask: Mask
@@ -48,10 +50,24 @@ class Candidate:
     mask_score: float
     stability: float
     made_by: Provenance
+    boxed_by: str = ""
 
     def __post_init__(self) -> None:
         _check_unit("mask score", self.mask_score, self.made_by)
         _check_unit("stability", self.stability, self.made_by)
+
+
+def expert_key(made_by: Provenance) -> str:
+    """What tells one expert from another, readable and the same in every dataset: `expert@config_hash`.
+
+    The same expert with other options (its model is one of them) is another expert. Where provenance has no hash the
+    model stands in its place, and without a model the name stands alone.
+
+    >>> expert_key(Provenance(expert="owlv2", model="google/owlv2-base", config_hash="c0ffee"))
+    'owlv2@c0ffee'
+    """
+    setting = made_by.config_hash or made_by.model
+    return f"{made_by.expert}@{setting}" if setting else made_by.expert
 
 
 def _check_unit(what: str, value: float, made_by: Provenance) -> None:

@@ -55,7 +55,7 @@ def clusters_of(
             gathered[nearest].append(i)
         else:
             gathered.append([i])
-    total = sum(trust[voter] for voter in dict.fromkeys(voter_key(c.made_by) for c in candidates))
+    total = sum(trust[voter] for voter in dict.fromkeys(voter_key(c) for c in candidates))
     return [_cluster(mine, candidates, trust, total) for mine in gathered]
 
 
@@ -67,7 +67,7 @@ def _cluster(
 ) -> Cluster:
     masks: dict[str, BoolMask] = {}
     for i in mine:
-        voter, mask = voter_key(candidates[i].made_by), candidates[i].mask.array()
+        voter, mask = voter_key(candidates[i]), candidates[i].mask.array()
         masks[voter] = masks[voter] | mask if voter in masks else mask
     weight = sum(trust[voter] for voter in masks)
     marked: NDArray[np.float64] = np.zeros(next(iter(masks.values())).shape)

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from annotators.candidate import Candidate, Provenance
+from annotators.candidate import Candidate
 from annotators.clusters import clusters_of
 from annotators.halt import Halt
 from annotators.label import Label
@@ -84,7 +84,7 @@ def fuse(
         index = max(
             range(len(candidates)),
             key=lambda i: (
-                strength(candidates[i]) * _trust(trust, candidates[i].made_by),
+                strength(candidates[i]) * _trust(trust, candidates[i]),
                 -i,
             ),
         )
@@ -96,7 +96,7 @@ def fuse(
     if rule == "staple":
         believed = _staple(votes, trust, band) if learnt is None else _learnt(votes, learnt)
         return _binary(believed >= threshold - 1e-9, members, rule)
-    agreement = _agreement(votes, [_trust(trust, candidates[v.members[0]].made_by) for v in votes])
+    agreement = _agreement(votes, [_trust(trust, candidates[v.members[0]]) for v in votes])
     if rule == "vote":
         marked = np.logical_or.reduce([vote.mask for vote in votes])
         return _binary(marked & (agreement >= threshold - 1e-9), members, rule)
@@ -114,8 +114,8 @@ def _binary(mask: NDArray[np.bool_], members: tuple[int, ...], rule: str) -> Lab
     )
 
 
-def _trust(trust: Mapping[str, float], made_by: Provenance) -> float:
-    return trust.get(voter_key(made_by), trust.get(made_by.expert, 1.0))
+def _trust(trust: Mapping[str, float], candidate: Candidate) -> float:
+    return trust.get(voter_key(candidate), trust.get(candidate.made_by.expert, 1.0))
 
 
 def _agreement(votes: Sequence[Vote], weights: Sequence[float]) -> NDArray[np.float64]:
@@ -129,7 +129,7 @@ def _agreement(votes: Sequence[Vote], weights: Sequence[float]) -> NDArray[np.fl
 def _instances(
     candidates: Sequence[Candidate], trust: Mapping[str, float], threshold: float, rule: str
 ) -> Label:
-    weights = {voter_key(c.made_by): _trust(trust, c.made_by) for c in candidates}
+    weights = {voter_key(c): _trust(trust, c) for c in candidates}
     found = clusters_of(candidates, weights)
     kept = [cluster for cluster in found if cluster.support >= threshold - 1e-9]
     if found and not kept:

@@ -1,4 +1,4 @@
-"""One vote per expert: the candidates of one expert become one mask before experts are compared.
+"""One vote per expert, or per pair of grounder and segmenter: its candidates become one mask before votes are compared.
 
 An expert that cuts three boxes must not outvote one that draws a single mask. Its vote is the union of its strongest
 candidate and of every other one at least `COMPANY` times as strong: several things for "all the mugs", and not the
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annotators.candidate import Candidate, Provenance
+from annotators.candidate import Candidate, expert_key
 from annotators.masks import BoolMask
 
 COMPANY = 0.8
@@ -19,7 +19,7 @@ COMPANY = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Vote:
-    """What one expert says about each pixel. `expert` is its name, `voter` its key (see `voter_key`).
+    """What one voter says about each pixel. `voter` is its key (see `voter_key`), `expert` the name of who drew it.
 
     `members` are indices of candidates, ascending; `mask` is boolean (h, w); `score` and `stability` in [0, 1] are
     those of the strongest member.
@@ -38,17 +38,13 @@ def strength(candidate: Candidate) -> float:
     return candidate.mask_score * candidate.stability
 
 
-def voter_key(made_by: Provenance) -> str:
-    """What tells one voter from another, readable and the same in every dataset: `expert@config_hash`.
+def voter_key(candidate: Candidate) -> str:
+    """Whose vote a candidate is: its expert's, and for a mask cut from a box that of the pair, `segmenter<grounder`.
 
-    The same expert with other options (its model is one of them) is another voter. Where provenance has no hash the
-    model stands in its place, and without a model the name stands alone.
-
-    >>> voter_key(Provenance(expert="owlv2", model="google/owlv2-base", config_hash="c0ffee"))
-    'owlv2@c0ffee'
+    One segmenter behind two grounders has two votes: what it cuts from the boxes of one says nothing about the other.
     """
-    setting = made_by.config_hash or made_by.model
-    return f"{made_by.expert}@{setting}" if setting else made_by.expert
+    mine = expert_key(candidate.made_by)
+    return f"{mine}<{candidate.boxed_by}" if candidate.boxed_by else mine
 
 
 def votes_of(candidates: Sequence[Candidate], size_hw: tuple[int, int]) -> list[Vote]:
@@ -66,7 +62,7 @@ def votes_of(candidates: Sequence[Candidate], size_hw: tuple[int, int]) -> list[
                 f"candidate {index} by {candidate.made_by.expert!r} has a mask of {candidate.mask.size_hw} (h, w) "
                 f"pixels; expected {size_hw}"
             )
-        by_voter.setdefault(voter_key(candidate.made_by), []).append(index)
+        by_voter.setdefault(voter_key(candidate), []).append(index)
     return [_vote(voter, indices, candidates, size_hw) for voter, indices in by_voter.items()]
 
 

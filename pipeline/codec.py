@@ -167,7 +167,8 @@ def _to_json(s: Sample) -> dict[str, Any]:
         "candidates": [
             {
                 "mask": _rle(c.mask), "phrase": c.phrase, "proposal": -1 if c.proposal is None else c.proposal,
-                "mask_score": float(c.mask_score), "stability": float(c.stability), **_provenance(c.made_by),
+                "mask_score": float(c.mask_score), "stability": float(c.stability), "boxed_by": c.boxed_by,
+                **_provenance(c.made_by),
             }
             for c in s.candidates or ()
         ],
@@ -200,6 +201,7 @@ def _from_json(f: dict[str, Any], image: bytes, mask: NDArray[np.uint8]) -> Samp
                 mask_score=c["mask_score"],
                 stability=c["stability"],
                 made_by=_made_by(c),
+                boxed_by=c["boxed_by"],
             )
             for c in f["candidates"]
         ),

@@ -68,6 +68,7 @@ JSON_SCHEMA: dict[str, Any] = {
             "proposal": "int64",
             "mask_score": "float64",
             "stability": "float64",
+            "boxed_by": "string",
             **PROVENANCE,
         }
     ],

@@ -3,7 +3,6 @@
 Reads two sidecars and nothing else; where a dataset has none, the page says which command makes them.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,14 +102,21 @@ def _calibration(table: Mapping[str, Any]) -> Section:
 
 
 def short_names(voters: Iterable[str]) -> dict[str, str]:
-    """Voters as a table shows them: the expert's name, with its setting where it sits on the panel twice.
+    """Voters as a table shows them: expert names, with the setting of those that sit on the panel in several.
 
-    >>> short_names(["sam@c0ffee00", "sam@decaf000", "size@c0ffee00"])
-    {'sam@c0ffee00': 'sam #c0ffee', 'sam@decaf000': 'sam #decaf0', 'size@c0ffee00': 'size'}
+    >>> list(short_names(["sam@c0ffee00<owlv2@11", "sam@decaf000<owlv2@11", "size@c0ffee00"]).values())
+    ['sam #c0ffee < owlv2', 'sam #decaf0 < owlv2', 'size']
     """
-    parts = {voter: voter.partition("@") for voter in voters}
-    often = Counter(expert for expert, _, _ in parts.values())
+    parts = {voter: [part.partition("@") for part in voter.split("<")] for voter in voters}
+    settings: dict[str, set[str]] = {}
+    for experts in parts.values():
+        for expert, _, setting in experts:
+            settings.setdefault(expert, set()).add(setting)
+
+    def short(expert: str, setting: str) -> str:
+        return expert if len(settings[expert]) == 1 else f"{expert} #{setting[:6] or 'default'}"
+
     return {
-        voter: expert if often[expert] == 1 else f"{expert} #{setting[:6] or 'default'}"
-        for voter, (expert, _, setting) in parts.items()
+        voter: " < ".join(short(expert, setting) for expert, _, setting in experts)
+        for voter, experts in parts.items()
     }

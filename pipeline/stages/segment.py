@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from annotators.candidate import Candidate, expert_key
 from annotators.protocols import Segmenter, TextSegmenter
-from pipeline.panel import ask, split_faults
+from pipeline.panel import Fault, ask, split_faults
 from pipeline.records import Reject, Sample
 from pipeline.stage import Images
 
@@ -35,10 +36,21 @@ class Segment:
             pictures = [images(samples[row]) for row in rows]
             found = ask(expert.name, call, pictures, [given[row] for row in rows])
             for row, answer in zip(rows, found, strict=True):
-                answers[row].append(answer)
+                answers[row].append(
+                    answer if isinstance(answer, Fault) else _boxed(answer, samples[row])
+                )
         done: list[Sample | Reject] = []
         for row, sample in enumerate(samples):
             given, faults = split_faults(sample, answers[row])
             candidates = tuple(candidate for each in given for candidate in each)
             done.append(replace(sample, faults=faults).fill("candidates", candidates))
         return done
+
+
+def _boxed(candidates: Sequence[Candidate], sample: Sample) -> list[Candidate]:
+    """Candidates that say whose box they were cut from."""
+    proposals = sample.proposals or ()
+    return [
+        c if c.proposal is None else replace(c, boxed_by=expert_key(proposals[c.proposal].made_by))
+        for c in candidates
+    ]

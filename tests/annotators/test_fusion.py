@@ -1,14 +1,16 @@
 """Fusion rules on hand-drawn masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from annotators.candidate import Candidate, Provenance
+from annotators.candidate import Candidate, Provenance, expert_key
 from annotators.fusion import fuse
 from annotators.halt import Halt
 from annotators.masks import encode_mask
 from annotators.rates import Rates, mean_rates
-from annotators.votes import voter_key, votes_of
+from annotators.votes import votes_of
 
 RULES = ["best", "vote", "soft", "staple", "cluster"]
 SIZE = (6, 8)
@@ -186,9 +188,23 @@ def test_trust_may_name_one_configuration_or_all_of_an_expert():
 
 
 def test_a_voter_is_named_by_expert_and_configuration_and_by_its_model_without_one():
-    assert voter_key(Provenance(expert="a", model="m", config_hash="x")) == "a@x"
-    assert voter_key(Provenance(expert="a", model="m")) == "a@m"
-    assert voter_key(Provenance(expert="a")) == "a"
+    assert expert_key(Provenance(expert="a", model="m", config_hash="x")) == "a@x"
+    assert expert_key(Provenance(expert="a", model="m")) == "a@m"
+    assert expert_key(Provenance(expert="a")) == "a"
+
+
+def test_one_segmenter_behind_two_grounders_has_two_votes():
+    given = [
+        replace(candidate("sam", [1, 2], config_hash="s"), boxed_by="dino@1"),
+        replace(candidate("sam", [1], config_hash="s"), boxed_by="owl@2"),
+        candidate("clip", [3], config_hash="c"),
+    ]
+    assert [vote.voter for vote in votes_of(given, SIZE)] == [
+        "sam@s<dino@1",
+        "sam@s<owl@2",
+        "clip@c",
+    ]
+    assert columns(fuse(given, SIZE, rule="vote", threshold=0.6)) == [1]
 
 
 GOOD, POOR = Rates(sensitivity=0.9, specificity=0.95), Rates(sensitivity=0.5, specificity=0.55)

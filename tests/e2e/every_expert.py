@@ -57,10 +57,10 @@ def panel(models: dict[str, str], *, pooled: bool = False) -> dict[str, Any]:
             "experts": [
                 use("sam", "sam_pth"),
                 *(use("sam_hf", f"hf_{kind}") for kind in SAM_KINDS),
-                use("sam3", "hf_sam3"),
+                use("sam3", "hf_sam3", threshold=0.3),
                 use("clipseg", "clipseg"),
-                use("clip_regions", "clip", sam=models["sam_pth"], points_per_side=4,
-                    least_predicted_iou=0.0, least_stability=0.0, margin=1e-6),
+                use("clip_regions", "clip", sam=models["sam_pth"], points_per_side=3, least_area=0.0, most_box_iou=1.0,
+                    least_predicted_iou=-99.0, least_stability=0.0, margin=1e-6),
                 {"use": "grabcut"},
                 {"use": "colour"},
             ]

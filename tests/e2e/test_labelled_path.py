@@ -141,6 +141,7 @@ def test_human_boxes_are_cut_out_by_a_segmenter_without_becoming_gold(tmp_path: 
     assert boxed.gold is None
     assert [p.box for p in boxed.proposals] == [(4.0, 5.0, 20.0, 25.0), (30.0, 5.0, 50.0, 30.0)]
     assert [c.proposal for c in boxed.candidates] == [0, 1]
+    assert {c.boxed_by for c in boxed.candidates} == {"source@items"}
     assert boxed.label.box == (4.0, 5.0, 50.0, 30.0)
     assert "(4.0, 5.0, 20.0, 25.0)" in boxed.phrases[0].text
     assert (bare.phrases, bare.proposals, bare.candidates, bare.label.area) == ((), (), (), 0)
