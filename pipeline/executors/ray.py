@@ -298,7 +298,11 @@ def _slow_experts(desk: Any) -> str:
     """Which experts have been answering one call for longer than `PATIENCE`."""
     if desk is None:
         return ""
-    slow = [(name, s) for name, s in ray.get(desk.running.remote()) if s > PATIENCE]
+    try:
+        running = ray.get(desk.running.remote(), timeout=PATIENCE)
+    except RayError as error:
+        return f"; the desk of the expert pools does not answer ({type(error).__name__})"
+    slow = [(name, s) for name, s in running if s > PATIENCE]
     return "".join(f"; expert {name!r} has not answered for {s:.0f} s" for name, s in slow)
 
 

@@ -149,9 +149,12 @@ def test_what_an_expert_raises_in_a_pool_reads_as_it_does_locally(cluster, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_an_expert_that_hangs_costs_a_vote_and_not_the_build(cluster, tmp_path):
+def test_an_expert_that_hangs_is_named_and_costs_a_vote_and_not_the_build(
+    cluster, tmp_path, monkeypatch, caplog
+):
     from pipeline.executors.ray import run_on_ray
 
+    monkeypatch.setattr("pipeline.executors.ray.PATIENCE", 1)
     items = draw_items(tmp_path / "items", 6, {4: "the endless ball"})
     out = tmp_path / "out"
     raw = pooled(recipe(items, hang_on="endless"), fake_faulty={"cpus": 0.5, "timeout": 4})
@@ -160,6 +163,7 @@ def test_an_expert_that_hangs_costs_a_vote_and_not_the_build(cluster, tmp_path):
     assert (totals.committed, totals.faults) == (6, {"fake_faulty": 1})
     endless = next(s for s in iterate_samples(out) if s.id == "s-0004")
     assert endless.faults == ("fake_faulty: TimeoutError: no answer within 4 s",)
+    assert "expert 'fake_faulty' has not answered for" in caplog.text
 
 
 @pytest.mark.slow
