@@ -12,10 +12,10 @@ app = typer.Typer(help="List, try and check experts.", add_completion=False)
 
 
 @app.callback(invoke_without_command=True)
-def experts(context: typer.Context) -> None:
+def experts(context: typer.Context, as_json: JsonOption = False) -> None:
     """List, try and check experts. Alone it lists them."""
     if context.invoked_subcommand is None:
-        list_experts()
+        list_experts(as_json)
 
 
 @app.command("list")

@@ -30,7 +30,8 @@ class HFSamSegmenter:
         dtype: in what the encoder computes; the decoder stays in float32.
         batch_size: images in one pass of the encoder on a GPU.
         compile: give the encoder to torch.compile.
-        multimask: choose the best of three masks by predicted IoU instead of taking the single one.
+        multimask: choose the best of three masks by predicted IoU instead of the single one, which SAM
+            is trained to give for prompts as clear as a box.
         hq_token_only: of HQ-SAM, take the high-quality mask alone instead of its sum with SAM's.
         keep: encoded images that stay between calls; 4 to 20 MB each.
     """
@@ -46,7 +47,7 @@ class HFSamSegmenter:
         dtype: str = "auto",
         batch_size: int = 4,
         compile: bool = False,
-        multimask: bool = True,
+        multimask: bool = False,
         hq_token_only: bool = False,
         keep: int = 8,
     ) -> None:

@@ -36,7 +36,7 @@ class SamExpert:
         compile: whether the image encoder goes through torch.compile; worth it from some dozens of images on.
         batch_size: images encoded together on a GPU.
         prompts_per_batch: boxes answered together; "auto" is 1 on a CPU and 64 on a GPU.
-        encodings: images whose encodings are kept between calls, 4 MiB each.
+        keep: images whose encodings are kept between calls, 4 MiB each.
     """
 
     name = "sam"
@@ -53,7 +53,7 @@ class SamExpert:
         compile: bool = False,
         batch_size: int = 4,
         prompts_per_batch: int | Literal["auto"] = "auto",
-        encodings: int = 16,
+        keep: int = 16,
     ) -> None:
         for option, value in {
             "batch_size": batch_size,
@@ -74,7 +74,7 @@ class SamExpert:
             "batch_size": batch_size,
             "prompts_per_batch": prompts_per_batch,
         }
-        self._encodings = Encodings(encodings)
+        self._encodings = Encodings(keep)
         options = {"model": model, "multimask": multimask, "dtype": dtype, "compile": compile}
         self.config_hash = config_hash(self.name, options)
 

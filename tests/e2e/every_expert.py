@@ -6,6 +6,7 @@ mean nothing; that every expert is asked, answers, is recorded and paid for, is 
 """
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ def save_models(folder: Path) -> dict[str, str]:
     return {name: str(path) for name, path in made.items()}
 
 
-def panel(models: dict[str, str], *, pooled: bool = False) -> dict[str, Any]:
-    """Stages with every expert; `pooled`: those with weights run in actor pools of their own on Ray."""
+def panel(models: dict[str, str], *, pooled: Collection[str] = ()) -> dict[str, Any]:
+    """Stages with every expert; those that run the models named in `pooled` have actor pools of their own on Ray."""
 
     def use(name: str, model: str, **options: Any) -> dict[str, Any]:
         entry: dict[str, Any] = {"use": name, "options": {"model": models[model], **options}}
-        return entry | ({"resources": {"cpus": 0}} if pooled else {})
+        return entry | ({"resources": {"cpus": 0}} if model in pooled else {})
 
     return {
         "rewrite": {"experts": [{"use": "chat"}, use("local", "chat", max_tokens=16), {"use": "rules"}]},
@@ -74,11 +75,12 @@ def panel(models: dict[str, str], *, pooled: bool = False) -> dict[str, Any]:
 def main() -> None:
     """Write models and recipe into the folder named on the command line."""
     folder = Path(sys.argv[1]).absolute()
+    models = save_models(folder)
     raw = {
         "name": "every",
         "unit_size": 16,
         "source": {"kind": "coco"},
-        "stages": panel(save_models(folder), pooled=True),
+        "stages": panel(models, pooled=models),
     }
     (folder / "every.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
 

@@ -241,7 +241,7 @@ def test_candidates_say_who_made_them_and_the_identity_carries_the_licence(folde
     assert candidate.mask_score == pytest.approx(min(1.0, max(0.0, made_by.score_raw)))
     same = make_expert("sam_hf", {"model": path, "batch_size": 9, "device": "cpu", "keep": 3})
     assert same.identity == who
-    assert make_expert("sam_hf", {"model": path, "multimask": False}).identity != who
+    assert make_expert("sam_hf", {"model": path, "multimask": True}).identity != who
 
 
 def test_an_unknown_kind_of_model_is_refused_with_those_known(folder, tmp_path):

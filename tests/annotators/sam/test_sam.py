@@ -79,7 +79,7 @@ def test_a_batch_of_mixed_sizes_gives_what_single_calls_give_to_the_bit(expert, 
     asked = [proposals(image) for image in all_images]
     batched = expert.segment(all_images, asked)
     assert any(batched)
-    fresh = make_expert("sam", {"model": str(path), "device": "cpu", "encodings": 1})
+    fresh = make_expert("sam", {"model": str(path), "device": "cpu", "keep": 1})
     for image, boxes, together in zip(all_images, asked, batched, strict=True):
         assert fresh.segment([image], [boxes])[0] == together
         one_by_one = [fresh.segment([image], [[box]])[0] for box in boxes]
@@ -103,7 +103,7 @@ def test_every_candidate_fits_its_image_and_says_who_made_it(expert, path):
 
 
 def test_a_photograph_is_encoded_once_for_all_samples_boxes_and_calls(path):
-    expert = make_expert("sam", {"model": str(path), "device": "cpu", "encodings": 2})
+    expert = make_expert("sam", {"model": str(path), "device": "cpu", "keep": 2})
     one, two = photograph(90, 120), photograph(60, 60, 1)
     rows = expert.segment([one, two, one.copy()], [proposals(one), proposals(two), proposals(one)])
     assert expert._encodings.made == 2
@@ -160,7 +160,7 @@ def test_options_that_change_answers_change_the_hash_and_others_do_not(path):
     def hash_of(**options):
         return make_expert("sam", {"model": str(path), **options}).config_hash
 
-    assert hash_of() == hash_of(device="cpu", batch_size=2, prompts_per_batch=8, encodings=3)
+    assert hash_of() == hash_of(device="cpu", batch_size=2, prompts_per_batch=8, keep=3)
     assert len({hash_of(), hash_of(multimask=True), hash_of(dtype="bfloat16")}) == 3
 
 
@@ -169,7 +169,7 @@ def test_options_that_change_answers_change_the_hash_and_others_do_not(path):
     [
         ({"batch_size": 0}, "batch_size is 0"),
         ({"prompts_per_batch": 0}, "prompts_per_batch is 0"),
-        ({"encodings": 0}, "0 encodings"),
+        ({"keep": 0}, "0 encodings"),
         ({"dtype": "int8"}, "int8"),
         ({"device": "tpu"}, "tpu"),
     ],
