@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= demo
+SIDE_BY_SIDE = --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fix bench clean
@@ -23,14 +24,15 @@ demo: install ## The main job, small: annotate, judge, train, compare, report (u
 	$(BIN)/maskmix demo --out $(OUT)
 
 test: install ## Every test that a CPU can run
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not ray'
+	$(BIN)/python -m pytest -m ray
 
 check: install ## Lint, types and fast tests, in under 90 seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/codespell
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -q -m 'not slow and not ray and not gpu and not hub'
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not ray and not gpu and not hub'
 
 fix: install ## Format, and mend what the linter can
 	$(BIN)/ruff format .

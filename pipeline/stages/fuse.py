@@ -20,7 +20,9 @@ class Fuse:
     def __init__(self, config: FuseConfig) -> None:
         assert not isinstance(config.learnt, Path), "a resolved recipe holds what was learnt"
         if config.saturate and config.rule != "soft":
-            raise ValueError(f"stages.fuse.saturate with rule {config.rule!r}; it is for rule 'soft'")
+            raise ValueError(
+                f"stages.fuse.saturate with rule {config.rule!r}; it is for rule 'soft'"
+            )
         self.config = config
         self.learnt = None if config.learnt is None else read_reliability(config.learnt)
 
