@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from annotators.boxes import Box
 from annotators.candidate import Candidate, Proposal
-from annotators.chat.ledger import Ledger
+from annotators.ledger import Ledger
 from annotators.masks import BoolMask
 from annotators.phrase import Phrase
 

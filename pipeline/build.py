@@ -31,6 +31,7 @@ from pipeline.manifest import (
 from pipeline.panel_seats import Seat, differences, resumable
 from pipeline.panel_usage import BUDGET, USAGE
 from pipeline.shards import write_atomic
+from pipeline.source import Voted
 from pipeline.work import versions
 
 PLAN = "plan.json"
@@ -122,6 +123,7 @@ def _finish(root: Path, line: Line, units: int, panel: list[PanelEntry]) -> Mani
         recipe=line.recipe.model_dump(mode="json"),
         recipe_hash=line.hash,
         panel=panel,
+        inherited=line.source.panel() if isinstance(line.source, Voted) else [],
         shards=[r.shard for r in receipts if r.shard],
         units=units,
         totals=totals,

@@ -84,7 +84,9 @@ def render_card(manifest: Manifest, index: pa.Table, *, shard_bytes: int) -> str
         sizes=(_range(column("width")), _range(column("height"))),
         experts=_experts(manifest.recipe),
         weights=_weights(manifest),
-        unlicensed=[e.model for e in manifest.panel if e.revision and e.licence in ("", UNKNOWN)],
+        unlicensed=[
+            model for model, revision, licence, _ in _weights(manifest) if revision and licence in ("", UNKNOWN)
+        ],
         stages=_stages(manifest.recipe),
         recipe=yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True, width=100),
     )  # fmt: skip
@@ -164,7 +166,7 @@ def _stages(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _weights(manifest: Manifest) -> list[tuple[str, str, str, str]]:
     """(model, revision, licence, experts) of every model that the panel used, each once, in the order of the line."""
     users: dict[tuple[str, str, str], list[str]] = {}
-    for entry in manifest.panel:
+    for entry in (*manifest.inherited, *manifest.panel):
         if entry.model:
             key = (entry.model, entry.revision, entry.licence)
             if entry.expert not in users.setdefault(key, []):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotators.chat.ledger import Ledger, Limits
+from annotators.ledger import Ledger, Limits
 from annotators.protocols import (
     Enricher,
     Grounder,

@@ -112,6 +112,8 @@ class Manifest(BaseModel):
     recipe_hash: str
     panel: list[PanelEntry]
     """Stage by stage in the order of the line, positions in order."""
+    inherited: list[PanelEntry] = []
+    """Whoever made what the samples were born with: the panels of the datasets that the source read."""
     shards: list[str]
     units: int
     totals: Totals

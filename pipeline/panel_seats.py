@@ -11,8 +11,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from annotators.chat.ledger import Ledger
 from annotators.identity import identity_of
+from annotators.ledger import Ledger
 from annotators.protocols import Payer
 from annotators.registry import ROLES, make_expert, takes
 from pipeline.config import ExpertUse

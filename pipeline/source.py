@@ -5,6 +5,7 @@
 
 from typing import Protocol, runtime_checkable
 
+from pipeline.manifest import PanelEntry
 from pipeline.records import Reject, Sample
 
 
@@ -30,7 +31,11 @@ class Source(Protocol):
 
 @runtime_checkable
 class Voted(Protocol):
-    """A source whose samples are born with candidates may know how many experts were asked for them."""
+    """A source whose samples were asked about in an earlier build knows who was, and may know how many could vote."""
+
+    def panel(self) -> list[PanelEntry]:
+        """Experts of the earlier build that made the fields which samples are born with."""
+        ...
 
     def panel_size(self) -> int | None:
         """Experts that could have voted on each sample; None when nobody knows."""

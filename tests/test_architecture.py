@@ -172,8 +172,8 @@ RULES: dict[Callable[[Files], Iterator[str]], Files] = {
         "trainer/weighting/dwsl.py": "import trainer.weighting.uniform",
     },
     no_expert_knows_another: {
-        "annotators/language/rewriter_rules.py": "from annotators.fakes import FakeRewriter",
-        "annotators/fakes.py": "",
+        "annotators/language/rewriter_rules.py": "from annotators.fakes.plain import FakeRewriter",
+        "annotators/fakes/plain.py": "",
     },
     libraries_at_home: {
         "pipeline/build.py": "def f():\n    import ray",
@@ -197,7 +197,7 @@ RULES: dict[Callable[[Files], Iterator[str]], Files] = {
 }
 """Each rule with a little project in which every file but the fine ones breaks it."""
 
-FINE = {"pipeline/stages/ground.py", "pipeline/sources/folder.py", "annotators/fakes.py"}
+FINE = {"pipeline/stages/ground.py", "pipeline/sources/folder.py", "annotators/fakes/plain.py"}
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 
 from annotators.boxes import Box
 from annotators.chat.endpoint import Endpoint
-from annotators.chat.ledger import Ledger
 from annotators.chat.writing import PROMPT_VERSION, enrich, simplify
 from annotators.identity import Identity
+from annotators.ledger import Ledger
 from annotators.phrase import Phrase
 from annotators.protocols import Image
 from annotators.registry import config_hash

@@ -15,11 +15,11 @@ from annotators.chat.asker import Question
 from annotators.chat.cache import Kept, ReplyCache, request_key
 from annotators.chat.call import Caller, Reply
 from annotators.chat.images import data_url
-from annotators.chat.ledger import Ledger, Stopped
 from annotators.chat.profile import Profile, read_profile
 from annotators.chat.request import make_request, most_prompt_tokens
 from annotators.chat.tries import Task, Tries
 from annotators.halt import Halt
+from annotators.ledger import Ledger, Stopped
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from annotators.chat.call import (
     Reply,
     Unreached,
 )
-from annotators.chat.ledger import Ledger, Stopped
 from annotators.chat.request import Dialect
 from annotators.halt import Halt
+from annotators.ledger import Ledger, Stopped
 
 NONSENSE_TRIES = 3
 QUORUM = 5

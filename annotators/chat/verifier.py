@@ -9,11 +9,11 @@ from typing import Any
 
 from annotators.chat.conversation import Turn, converse, question
 from annotators.chat.endpoint import Endpoint
-from annotators.chat.ledger import Ledger
 from annotators.chat.prompts import VERIFY, cut
 from annotators.chat.replies import read_verdict
 from annotators.chat.shown_mask import show_mask
 from annotators.identity import Identity
+from annotators.ledger import Ledger
 from annotators.masks import BoolMask
 from annotators.protocols import Image, Verdict
 from annotators.registry import config_hash

@@ -12,11 +12,11 @@ from annotators.candidate import Proposal, Provenance
 from annotators.chat.conversation import Turn, converse, question
 from annotators.chat.endpoint import Endpoint
 from annotators.chat.json_reader import UnreadableReply
-from annotators.chat.ledger import Ledger
 from annotators.chat.prompts import BOXES, cut
 from annotators.chat.replies import Found, read_boxes
 from annotators.chat.square import pad_square, unpad_box
 from annotators.identity import Identity
+from annotators.ledger import Ledger
 from annotators.phrase import Phrase
 from annotators.protocols import Image
 from annotators.registry import config_hash

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from annotators.chat.ledger import Spent
+from annotators.ledger import Spent
 from pipeline.config import BudgetConfig
 from pipeline.line import SPENDING, open_ledger
 from pipeline.manifest import Manifest, PanelEntry

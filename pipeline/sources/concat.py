@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.config import Strict, validate
+from pipeline.manifest import PanelEntry
 from pipeline.records import Reject, Sample
 from pipeline.registry import source_module
-from pipeline.source import Source
+from pipeline.source import Source, Voted
 
 
 class Config(Strict):
@@ -49,6 +50,16 @@ class Concat:
         self.parts = parts
         self.prefixes = prefixes
         self.fills = parts[0].fills
+
+    def panel(self) -> list[PanelEntry]:
+        """Experts that earlier builds of the parts asked, each once."""
+        every = [e for part in self.parts if isinstance(part, Voted) for e in part.panel()]
+        return [entry for n, entry in enumerate(every) if entry not in every[:n]]
+
+    def panel_size(self) -> int | None:
+        """Experts that could have voted, where all parts had equally many; None otherwise."""
+        sizes = {part.panel_size() if isinstance(part, Voted) else None for part in self.parts}
+        return sizes.pop() if len(sizes) == 1 else None
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)

@@ -14,11 +14,17 @@ from pydantic import BaseModel, ConfigDict
 
 from annotators.votes import votes_of
 from pipeline.codec import ImageFormat, decode_sample
-from pipeline.manifest import Receipt, read_manifest, read_receipts
+from pipeline.manifest import Manifest, PanelEntry, Receipt, read_manifest, read_receipts
 from pipeline.records import LINE, Reject, Sample
 from pipeline.shards import read_sample
 
 Keep = Literal["candidates", "proposals", "phrases"]
+MAKERS = {
+    "phrases": ("rewrite", "enrich"),
+    "proposals": ("ground",),
+    "candidates": ("segment",),
+}
+"""Field of the line -> stages of a recipe whose experts fill it."""
 
 
 class Config(BaseModel):
@@ -58,16 +64,17 @@ def make(config: Config, image_format: ImageFormat = "jpg") -> "Shards":
     ]
     if not places:
         raise ValueError(f"{config.path} holds no sample; every input was turned away")
-    return Shards(config, places)
+    return Shards(config, places, manifest)
 
 
 class Shards:
     """The samples of the dataset, in its order."""
 
-    def __init__(self, config: Config, places: Sequence[Place]) -> None:
+    def __init__(self, config: Config, places: Sequence[Place], manifest: Manifest) -> None:
         self.fills = frozenset(LINE[: LINE.index(config.keep) + 1])
         self._config = config
         self._places = places
+        self._manifest = manifest
         self._verified: set[str] = set()
 
     def __len__(self) -> int:
@@ -85,6 +92,15 @@ class Shards:
         dropped = {field: None for field in LINE if field not in self.fills}
         faults = stored.faults if self._config.keep == "candidates" else ()
         return replace(stored, **dropped, faults=faults)
+
+    def panel(self) -> list[PanelEntry]:
+        """Experts of the dataset, and those it inherited, whose work is kept."""
+        kept = {stage for field in self.fills for stage in MAKERS[field]}
+        return [
+            entry
+            for entry in (*self._manifest.inherited, *self._manifest.panel)
+            if entry.stage in kept
+        ]
 
     def panel_size(self) -> int | None:
         """How many experts could have voted on each sample; None when the dataset does not tell.

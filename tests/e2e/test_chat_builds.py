@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from annotators.chat import backoff, breaker
-from annotators.chat.ledger import Ledger, Limits
 from annotators.halt import Halt
+from annotators.ledger import Ledger, Limits
 from pipeline.build import build
 from pipeline.executors.local import run_local
 from pipeline.executors.ray import run_on_ray

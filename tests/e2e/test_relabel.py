@@ -15,6 +15,7 @@ from pipeline.build import build
 from pipeline.calibrate import calibrate
 from pipeline.executors.local import run_local
 from pipeline.line import resolve
+from pipeline.manifest import read_manifest
 from pipeline.reader import iterate_samples
 from pipeline.sidecar import read_sidecar
 from pipeline.validate import verify
@@ -76,6 +77,14 @@ def test_lost_experts_count_less_once_the_dataset_was_learnt_from(first, tmp_pat
     assert not verify(tmp_path / "two").problems
     assert mean_iou(first) < 0.45
     assert mean_iou(tmp_path / "two") > 0.62
+
+
+def test_a_relabelled_dataset_names_the_experts_whose_votes_it_holds(first, tmp_path):
+    manifest = build(job(again(first), tmp_path / "two"), run_local)
+    asked = [entry for entry in read_manifest(first).panel if entry.stage == "segment"]
+    assert asked
+    assert manifest.panel == []
+    assert [entry for entry in manifest.inherited if entry.stage == "segment"] == asked
 
 
 def test_the_score_becomes_a_chance_and_keeps_what_it_was(first, tmp_path):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from annotators.chat.json_reader import UnreadableReply
-from annotators.chat.ledger import Ledger, Limits
 from annotators.chat.prompts import ENRICH, ONCE_MORE, SIMPLIFY
 from annotators.halt import Halt
+from annotators.ledger import Ledger, Limits
 from annotators.phrase import Phrase
 from annotators.protocols import Enricher, Payer, Rewriter
 from annotators.registry import make_expert

@@ -14,9 +14,9 @@ import pytest
 
 from annotators.chat import call as call_module
 from annotators.chat.endpoint import Endpoint
-from annotators.chat.ledger import Ledger, Limits
 from annotators.chat.tries import NONSENSE_TRIES, QUORUM
 from annotators.halt import Halt
+from annotators.ledger import Ledger, Limits
 from annotators.protocols import Payer
 from tests.annotators.chat.conftest import KEY
 from tests.annotators.chat.questions import SCHEMA, ask_for, many, one, quick, texts

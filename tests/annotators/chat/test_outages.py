@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from annotators.chat.endpoint import Endpoint
-from annotators.chat.ledger import BudgetSpent, Ledger, Limits
 from annotators.halt import Halt
+from annotators.ledger import BudgetSpent, Ledger, Limits
 from tests.annotators.chat.conftest import KEY
 from tests.annotators.chat.questions import ask_for, many
 from tests.annotators.chat.scripted_server import ScriptedServer, read_log
 from tests.annotators.chat.scripts import Drop, Late, Reply, Status, always, first, good, late
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.usefixtures("short_waits")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_waits")]  # slow together
 Point = Callable[[ScriptedServer | str], None]
 
 
@@ -203,7 +203,7 @@ CLIENT = """
 import sys
 from pathlib import Path
 from annotators.chat.endpoint import Endpoint
-from annotators.chat.ledger import BudgetSpent, Ledger, Limits
+from annotators.ledger import BudgetSpent, Ledger, Limits
 from tests.annotators.chat.questions import ask_for
 path, calls, name, count = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 endpoint = Endpoint("chat", concurrency=16, timeout=2.0)

@@ -21,8 +21,8 @@ from annotators.chat.conversation import question
 from annotators.chat.endpoint import Endpoint
 from annotators.chat.in_process import InProcess
 from annotators.chat.json_reader import UnreadableReply
-from annotators.chat.ledger import Ledger, Limits
 from annotators.chat.prompts import SIMPLIFY
+from annotators.ledger import Ledger, Limits
 from annotators.registry import make_expert
 from tests.annotators.chat.serving import name_server
 from tests.annotators.chat.tiny_chat_model import save_chat_model

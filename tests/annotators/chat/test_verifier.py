@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from annotators.chat.json_reader import UnreadableReply
-from annotators.chat.ledger import Ledger, Limits
 from annotators.chat.prompts import VERIFY
 from annotators.chat.shown_mask import LINE, show_mask
+from annotators.ledger import Ledger, Limits
 from annotators.protocols import Payer, Verdict, Verifier
 from annotators.registry import make_expert
 from tests.annotators.chat.scripted_server import MODEL

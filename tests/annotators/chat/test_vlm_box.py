@@ -7,8 +7,8 @@ import pytest
 
 from annotators.candidate import Provenance
 from annotators.chat.json_reader import UnreadableReply
-from annotators.chat.ledger import Ledger, Limits
 from annotators.chat.prompts import BOX, BOX_THOUSAND
+from annotators.ledger import Ledger, Limits
 from annotators.phrase import Phrase
 from annotators.protocols import Grounder, Payer
 from annotators.registry import make_expert

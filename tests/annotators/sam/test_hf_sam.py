@@ -16,6 +16,8 @@ from annotators.sam.hf_prompted import AT_ONCE, CLASSES, HFPrompted
 from annotators.sam.masks_from_logits import enlarge, masks_from_logits
 from tests.annotators.sam.tiny_hf_sam import KINDS, save_tiny
 
+pytestmark = pytest.mark.slow  # together: six kinds, six sizes
+
 PROCESSORS = {
     "sam": "SamProcessor", "sam_hq": "SamHQProcessor", "sam2": "Sam2Processor", "sam2_video": "Sam2Processor",
     "sam3_tracker": "Sam3TrackerProcessor", "sam3_video": "Sam3TrackerProcessor",

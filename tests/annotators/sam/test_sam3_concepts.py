@@ -12,6 +12,8 @@ from annotators.sam.masks_from_logits import stability_of
 from tests.annotators.models.scenes import LANDSCAPE, ODD, PORTRAIT, THIN, TINY, WEIRD, check, said
 from tests.annotators.sam.tiny_hf_sam import save_tiny
 
+pytestmark = pytest.mark.slow  # together: seven sizes, two layouts
+
 THRESHOLD = 0.3
 LONG = "the blue ball on the very long table in the room of the house"
 """More letters, and so more tokens of the tiny tokenizer, than SAM 3 reads."""

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators.chat.ledger import BudgetSpent, Ledger, Limits, Spent, Stopped
 from annotators.halt import Halt
+from annotators.ledger import BudgetSpent, Ledger, Limits, Spent, Stopped
 from tests.conftest import ROOT
 
 
@@ -167,7 +167,7 @@ def test_many_threads_never_pass_the_limit(path: Path, shared: bool):
 CHURN = """
 import os, sys, threading, signal
 from pathlib import Path
-from annotators.chat.ledger import Ledger, Limits, BudgetSpent
+from annotators.ledger import Ledger, Limits, BudgetSpent
 ledger = Ledger(Path(sys.argv[1]), Limits(calls=int(sys.argv[2])))
 def act():
     try:
@@ -266,7 +266,7 @@ def test_a_folder_that_cannot_be_made_stops_the_build(tmp_path: Path):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from annotators.chat.ledger import Ledger, Limits
+from annotators.ledger import Ledger, Limits
 from annotators.halt import Halt
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from annotators.candidate import Candidate, Provenance
-from annotators.chat.ledger import Ledger
 from annotators.identity import Identity
+from annotators.ledger import Ledger
 from annotators.masks import encode_mask
 from annotators.phrase import Phrase
 from annotators.protocols import Image

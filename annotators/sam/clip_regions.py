@@ -6,7 +6,7 @@
 The role of SAM + Alpha-CLIP in IVM's panel (arXiv 2405.19783; its data code, May 2024). There Alpha-CLIP ViT-L/14@336
 sees the whole picture with the segment in an alpha channel; cosine similarities are scaled by minimum and maximum over
 the picture's segments and painted back as a soft map. Alpha-CLIP has no transformers port, so here each region is cut
-out with its surroundings blurred (`annotators.models.region_crops`): the model sees less of the scene, and phrases that
+out with its surroundings blurred (`annotators.sam.region_crops`): the model sees less of the scene, and phrases that
 lean on it ("left of the bowl") lose more than with Alpha-CLIP. And candidates here are binary, not a map: such a map
 always has a 1 somewhere, also when the phrase names nothing in the picture. So cosines s are read as
 
@@ -35,7 +35,6 @@ from annotators.models.encodings import Encodings
 from annotators.models.image_text import ImageText
 from annotators.models.prompt import check_prompt
 from annotators.models.prompt import fill as filled
-from annotators.models.region_crops import check_fill, crop_of
 from annotators.models.weights import name_weights
 from annotators.phrase import Phrase
 from annotators.protocols import Image
@@ -43,6 +42,7 @@ from annotators.registry import config_hash
 from annotators.sam.automatic import AutomaticMask, Prompted, automatic_masks
 from annotators.sam.checkpoint_file import checkpoint_file
 from annotators.sam.hf_prompted import HFPrompted
+from annotators.sam.region_crops import check_fill, crop_of
 
 FEWEST = 3
 """Regions below which no median means anything."""

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from annotators.boxes import box_of
-from annotators.models.clip_regions import on_scale, standing_out
 from annotators.models.encodings import Encodings
 from annotators.models.image_text import ImageText
-from annotators.models.region_crops import COLOURS, crop_of
 from annotators.registry import make_expert
+from annotators.sam.clip_regions import on_scale, standing_out
+from annotators.sam.region_crops import COLOURS, crop_of
 from tests.annotators.models.scenes import LANDSCAPE, ODD, PORTRAIT, THIN, check, said
 from tests.annotators.sam.tiny_hf_sam import save_tiny
 from tests.annotators.sam.tiny_sam import save, tiny_sam

@@ -1,0 +1,1 @@
+"""Experts that understand nothing and are real in every other way: to see faults, deaths and budgets at work."""
