@@ -16,6 +16,8 @@ from annotators.trial import try_expert
 from pipeline.config import ExpertUse, StagesConfig
 
 OK, MISSING = "ok", "missing"
+WEIGHTS = ("model", "sam")
+"""Options that name weights; see CONTRIBUTING.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +50,16 @@ def examine(uses: Sequence[tuple[str, ExpertUse]], *, forward: bool = True) -> I
 
 
 def _examine(stage: str, use: ExpertUse, forward: bool) -> Finding:
-    identity = Identity(expert=use.use)
+    models = [str(use.options[key]) for key in WEIGHTS if key in use.options]
+    identity = Identity(expert=use.use, model="+".join(models))
     weights, device, seconds, trouble = "none needed", "", None, ""
     try:
         expert = make_expert(use.use, use.options)
-        model = str(use.options.get("model", ""))
-        if model:
-            weights = OK if present(model, use.options.get("revision")) else MISSING
+        if models:
+            there = [present(model, use.options.get("revision")) for model in models]
+            weights = OK if all(there) else MISSING
         identity = identity_of(expert, use.options)
-        if "device" in use.options or model:
+        if "device" in use.options or models:
             device = _device(str(use.options.get("device", "auto")))
         if forward:
             start = time.perf_counter()

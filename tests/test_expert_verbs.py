@@ -97,3 +97,11 @@ def test_the_doctor_names_each_expert_that_is_not_ready_and_goes_on() -> None:
     assert done.exit_code == 1
     assert "NOT READY  segment/fake_faulty" in done.stdout
     assert "ready      segment/colour" in done.stdout
+
+
+def test_the_doctor_names_weights_that_are_not_there_and_how_to_get_them(tmp_path: Path) -> None:
+    nowhere = f"stages.segment.experts=[{{use: clipseg, options: {{model: {tmp_path}/none}}}}]"
+    done = run("doctor", "--recipe", "lite", "--set", nowhere)
+    assert done.exit_code == 1
+    assert f"segment/clipseg: {tmp_path}/none, weights missing" in done.stdout
+    assert "no such file or folder" in done.stdout
