@@ -13,15 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from annotators.masks import BoolMask
-from annotators.votes import votes_of
+from annotators.votes import voter_key, votes_of
 from pipeline.codec import decode_sample
 from pipeline.manifest import read_manifest, read_receipts
 from pipeline.reader import iterate_members
 from pipeline.records import Sample
 from pipeline.shards import read_shard
-
-Key = tuple[str, str]
-"""An expert and its config hash: the same expert with other options is another expert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +57,7 @@ class Mean:
 
 @dataclass(slots=True, kw_only=True)
 class ExpertFact:
-    """One expert over the samples seen: how often it spoke, and how near its vote was to label and gold."""
+    """One voter over the samples seen: how often it spoke, and how near its vote was to label and gold."""
 
     name: str
     spoke: int = 0
@@ -125,8 +122,8 @@ def gather(root: Path, *, at_most: int = 20_000) -> Facts:
 def count(samples: Iterable[Sample], *, total: int) -> Facts:
     """The facts of a stream of samples, of which there are `total`."""
     rows: list[SampleFact] = []
-    experts: dict[Key, ExpertFact] = {}
-    agreement: defaultdict[tuple[Key, Key], Mean] = defaultdict(Mean)
+    experts: dict[str, ExpertFact] = {}
+    agreement: defaultdict[tuple[str, str], Mean] = defaultdict(Mean)
     faults: Counter[str] = Counter()
     work: defaultdict[Made, Work] = defaultdict(Work)
     verdicts = Mean()
@@ -135,13 +132,11 @@ def count(samples: Iterable[Sample], *, total: int) -> Facts:
         faults.update(line.partition(":")[0] for line in sample.faults)
         gold = sample.gold.array() if sample.gold else None
         label = sample.label.mask >= 128
-        votes: list[tuple[Key, BoolMask]] = []
+        votes: list[tuple[str, BoolMask]] = []
         best: float | None = None
         for vote in votes_of(sample.candidates or (), sample.size_hw):
-            made_by = (sample.candidates or ())[vote.members[0]].made_by
-            key = (made_by.expert, made_by.config_hash)
-            votes.append((key, vote.mask))
-            expert = experts.setdefault(key, ExpertFact(name=made_by.expert))
+            votes.append((vote.voter, vote.mask))
+            expert = experts.setdefault(vote.voter, ExpertFact(name=vote.expert))
             expert.spoke += 1
             expert.with_label.add(iou(vote.mask, label))
             if gold is not None:
@@ -150,7 +145,7 @@ def count(samples: Iterable[Sample], *, total: int) -> Facts:
                 expert.with_gold.add(hit)
                 expert.by_style[sample.style].add(hit)
         for candidate in sample.candidates or ():
-            experts[(candidate.made_by.expert, candidate.made_by.config_hash)].candidates += 1
+            experts[voter_key(candidate)].candidates += 1
         for (one, mask), (other, theirs) in combinations(votes, 2):
             agreement[min(one, other), max(one, other)].add(iou(mask, theirs))
         _count_work(sample, work)
@@ -172,7 +167,7 @@ def count(samples: Iterable[Sample], *, total: int) -> Facts:
                 best_iou=best,
             )
         )
-    names = _names(experts)
+    names = short_names(experts)
     for key, fact in experts.items():
         fact.name = names[key]
     return Facts(
@@ -240,11 +235,22 @@ def auc(scores: Sequence[float], good: Sequence[bool]) -> float | None:
     return float(below.sum()) / 2 / (len(ups) * len(downs))
 
 
-def _names(keys: Iterable[Key]) -> dict[Key, str]:
-    """The expert's name, with its config hash where the same expert sits on the panel twice."""
-    keys = list(keys)
-    often = Counter(expert for expert, _ in keys)
+def short_names(voters: Iterable[str]) -> dict[str, str]:
+    """Voters as a table shows them: expert names, with the setting of those that sit on the panel in several.
+
+    >>> list(short_names(["sam@c0ffee00<owlv2@11", "sam@decaf000<owlv2@11", "size@c0ffee00"]).values())
+    ['sam #c0ffee < owlv2', 'sam #decaf0 < owlv2', 'size']
+    """
+    parts = {voter: [part.partition("@") for part in voter.split("<")] for voter in voters}
+    settings: dict[str, set[str]] = {}
+    for experts in parts.values():
+        for expert, _, setting in experts:
+            settings.setdefault(expert, set()).add(setting)
+
+    def short(expert: str, setting: str) -> str:
+        return expert if len(settings[expert]) == 1 else f"{expert} #{setting[:6] or 'default'}"
+
     return {
-        key: key[0] if often[key[0]] == 1 else f"{key[0]} #{key[1][:6] or 'default'}"
-        for key in keys
+        voter: " < ".join(short(expert, setting) for expert, _, setting in experts)
+        for voter, experts in parts.items()
     }

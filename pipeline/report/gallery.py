@@ -17,7 +17,7 @@ from annotators.masks import BoolMask
 from annotators.votes import votes_of
 from pipeline.intake.images import decode
 from pipeline.records import Sample
-from pipeline.report.facts import SampleFact, iou
+from pipeline.report.facts import SampleFact, iou, short_names
 
 SIDE = 400
 """Longer side of a thumbnail, px."""
@@ -108,7 +108,10 @@ def sample_card(sample: Sample, why: str) -> Card:
     label = sample.label.mask >= 128
     scale = _scale(sample)
     votes = votes_of(sample.candidates or (), sample.size_hw)
-    layers = [Layer(kind="candidate", name=v.expert, path=outline(v.mask, scale)) for v in votes]
+    names = short_names(vote.voter for vote in votes)
+    layers = [
+        Layer(kind="candidate", name=names[v.voter], path=outline(v.mask, scale)) for v in votes
+    ]
     layers.append(Layer(kind="label", name=sample.label.rule, path=outline(label, scale)))
     if gold is not None:
         layers.append(Layer(kind="gold", name=sample.gold_role, path=outline(gold, scale)))
@@ -121,7 +124,7 @@ def sample_card(sample: Sample, why: str) -> Card:
         quality=quality.score if quality else None,
         parts=quality.parts if quality else (),
         experts=tuple(
-            (v.expert, v.score, None if gold is None else iou(v.mask, gold)) for v in votes
+            (names[v.voter], v.score, None if gold is None else iou(v.mask, gold)) for v in votes
         ),
         phrases=tuple(dict.fromkeys(f"{p.text} ({p.role})" for p in sample.phrases or ())),
         faults=sample.faults,

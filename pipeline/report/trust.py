@@ -3,10 +3,11 @@
 Reads two sidecars and nothing else; where a dataset has none, the page says which command makes them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.report.facts import short_names
 from pipeline.report.plots import share_bars
 from pipeline.report.runs import read_object
 
@@ -98,25 +99,4 @@ def _calibration(table: Mapping[str, Any]) -> Section:
                 ("bins_after", "Calibrated, out of fold: share of right labels", "chance told"),
             )
         ],
-    }
-
-
-def short_names(voters: Iterable[str]) -> dict[str, str]:
-    """Voters as a table shows them: expert names, with the setting of those that sit on the panel in several.
-
-    >>> list(short_names(["sam@c0ffee00<owlv2@11", "sam@decaf000<owlv2@11", "size@c0ffee00"]).values())
-    ['sam #c0ffee < owlv2', 'sam #decaf0 < owlv2', 'size']
-    """
-    parts = {voter: [part.partition("@") for part in voter.split("<")] for voter in voters}
-    settings: dict[str, set[str]] = {}
-    for experts in parts.values():
-        for expert, _, setting in experts:
-            settings.setdefault(expert, set()).add(setting)
-
-    def short(expert: str, setting: str) -> str:
-        return expert if len(settings[expert]) == 1 else f"{expert} #{setting[:6] or 'default'}"
-
-    return {
-        voter: " < ".join(short(expert, setting) for expert, _, setting in experts)
-        for voter, experts in parts.items()
     }

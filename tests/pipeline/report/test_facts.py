@@ -66,6 +66,16 @@ def test_an_expert_on_the_panel_twice_is_told_apart_by_its_options():
     assert facts.agreement["owl #aaaaaa", "owl #bbbbbb"].value == pytest.approx(0.5)
 
 
+def test_a_segmenter_behind_two_grounders_is_two_voters_that_each_spoke_once():
+    sample = voted(("sam", "s", square(10, 20)), ("sam", "s", square(10, 10)))
+    one, two = sample.candidates or ()
+    pair = (replace(one, boxed_by="dino@1"), replace(two, boxed_by="owl@2"))
+    facts = count([replace(sample, candidates=pair)], total=1)
+    assert [(e.name, e.spoke, e.candidates) for e in facts.experts] == [
+        ("sam < dino", 1, 1), ("sam < owl", 1, 1),
+    ]  # fmt: skip
+
+
 def test_a_sample_without_candidates_or_gold_counts_as_seen_and_no_more():
     facts = count([bare_sample(0)], total=1)
     (fact,) = facts.samples

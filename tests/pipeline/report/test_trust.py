@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pipeline.report.trust import short_names, trust
+from pipeline.report.facts import short_names
+from pipeline.report.trust import trust
 from tests.pipeline.report.inputs import write_learnt
 
 
