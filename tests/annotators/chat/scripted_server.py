@@ -65,7 +65,10 @@ class ScriptedServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def answered(self) -> list[Seen]:
-        """Requests that got a whole 200."""
+        """Requests that got a whole 200; a client may know before the server has noted it, so that is waited for."""
+        until = time.monotonic() + 5
+        while self._in_work and time.monotonic() < until:
+            time.sleep(0.002)
         with self._lock:
             return [seen for seen in self.seen if seen.answered]
 

@@ -78,7 +78,7 @@ def test_it_stops_and_starts_again_on_the_same_port_and_remembers(point_at: Poin
         assert server.port == port
         one(quick(cache=False))
         assert [seen.tries for seen in server.seen] == [1, 2]
-        assert all(seen.answered for seen in server.seen)
+        assert server.answered() == server.seen
 
 
 def test_every_script_of_the_command_line_is_described_by_its_name():
