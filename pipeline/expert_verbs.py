@@ -19,11 +19,14 @@ def experts(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 @app.command("list")
-def list_experts(as_json: JsonOption = False) -> None:
+def list_experts(
+    as_json: JsonOption = False,
+    fakes: Annotated[bool, typer.Option("--fakes", help="Also those for tests.")] = False,
+) -> None:
     """List the experts that a recipe may use: built in, and those of installed packages."""
     from annotators.registry import describe_experts
 
-    rows = describe_experts()
+    rows = [row for row in describe_experts() if fakes or not row["name"].startswith("fake_")]
     if as_json:
         say_json({"experts": rows})
         return

@@ -105,3 +105,10 @@ def test_the_doctor_names_weights_that_are_not_there_and_how_to_get_them(tmp_pat
     assert done.exit_code == 1
     assert f"segment/clipseg: {tmp_path}/none, weights missing" in done.stdout
     assert "no such file or folder" in done.stdout
+
+
+def test_fakes_are_listed_only_when_asked_for() -> None:
+    shown = [json.loads(run("list", *more, "--json").stdout) for more in ((), ("--fakes",))]
+    names = [{row["name"] for row in each["experts"]} for each in shown]
+    assert not any(name.startswith("fake_") for name in names[0])
+    assert names[0] < names[1]
