@@ -173,7 +173,7 @@ def act():
     try:
         while True:
             call = ledger.reserve("chat", model="tiny", prompt_tokens=10, completion_tokens=5)
-            print(call, flush=True)
+            os.write(1, b"%d\\n" % call)  # one write: threads would mix print's two
             if call % 3 == 0:
                 ledger.release(call)
             elif call % 3 == 1:
