@@ -97,7 +97,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on a dataset with gold: gIoU, cIoU, P@t, by style and source."""
-    from trainer.evaluate import evaluate as measure
+    from trainer.measure.evaluate import evaluate as measure
 
     facts = measure(run, _local(dataset))
     _say(facts["overall"] | {"dataset": facts["dataset"]}, as_json)
@@ -114,8 +114,8 @@ def predict(
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Of the probability.")] = 0.5,
 ) -> None:
     """Mask a photograph by an instruction and save it as the model downstream would see it."""
-    from trainer.predictor import Predictor
-    from trainer.show import predict_file
+    from trainer.use.predictor import Predictor
+    from trainer.use.show import predict_file
 
     shown = predict_file(
         Predictor.from_folder(run),

@@ -24,13 +24,19 @@ TRAINER_SEES = {
 INDEPENDENT = (
     "pipeline.stages", "pipeline.sources", "pipeline.executors", "trainer.weighting", "trainer.objectives",
 )  # fmt: skip
-SHARED = {"protocol"}
+SHARED = {"protocol", "config"}
 """What the members of an independent folder may import from it; its `registry` may import all of them."""
 HOMES = {
-    "ray": ("pipeline.executors.ray",),
-    "huggingface_hub": ("pipeline.hub", "pipeline.card", "annotators.models.weights"),
+    "ray": ("pipeline.executors.ray", "trainer.engine.launch", "trainer.use.many"),
+    "huggingface_hub": (
+        "pipeline.hub",
+        "pipeline.card",
+        "annotators.models.weights",
+        "trainer.use.publish",
+    ),
     "openai": ("annotators.",),
-    "transformers": ("annotators.",),
+    "peft": ("trainer.models.",),
+    "transformers": ("annotators.", "trainer.models."),
 }
 """A library that only these modules may import; a name with a final dot stands for all below it."""
 FORBIDDEN_WORDS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
@@ -157,8 +163,8 @@ def quiet(files: Files) -> Iterator[str]:
 RULES: dict[Callable[[Files], Iterator[str]], Files] = {
     one_way: {
         "annotators/a.py": "import pipeline.records",
-        "annotators/b.py": "def f():\n    from trainer import loop",
-        "pipeline/a.py": "from trainer.loop import fit",
+        "annotators/b.py": "def f():\n    from trainer.engine import loop",
+        "pipeline/a.py": "from trainer.engine.loop import fit",
         "pipeline/b.py": "from . import records",
         "pipeline/work.py": "import maskmix",
         "trainer/a.py": "from pipeline import work",
@@ -179,7 +185,7 @@ RULES: dict[Callable[[Files], Iterator[str]], Files] = {
         "pipeline/build.py": "def f():\n    import ray",
         "pipeline/card2.py": "from huggingface_hub import HfApi",
         "trainer/a.py": "import ray.data",
-        "trainer/encoders.py": "import transformers",
+        "trainer/fit.py": "import transformers",
         "pipeline/b.py": "from openai import OpenAI",
     },
     no_pickle: {"pipeline/a.py": "import pickle", "trainer/a.py": "from cloudpickle import dumps"},

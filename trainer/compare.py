@@ -15,9 +15,9 @@ from pipeline.shards import write_atomic
 from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe
 from trainer.discriminate import discriminate
-from trainer.evaluate import dataset_name, evaluate
+from trainer.engine.side_by_side import run_side_by_side
 from trainer.fit import fit
-from trainer.side_by_side import run_side_by_side
+from trainer.measure.evaluate import dataset_name, evaluate
 
 METHODS: dict[str, Mapping[str, Any]] = {
     "gold-only": {"weight": {"method": "gold_only"}, "gold_share": None},
@@ -58,7 +58,7 @@ def compare(
         out: folder of the comparison.
         methods: names from `METHODS`.
         seeds: one run each.
-        workers: trainings side by side (trainer.side_by_side).
+        workers: trainings side by side (trainer.engine.side_by_side).
         tell: called with a line of progress now and then.
 
     Returns:

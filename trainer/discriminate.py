@@ -8,6 +8,7 @@ not learnt from: it only measures how well the scores tell good labels (IoU >= 0
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,18 @@ from torch import Tensor
 
 from pipeline.shards import write_atomic
 from pipeline.sidecar import WEIGHTS, write_sidecar
-from trainer.config import DataConfig, TrainRecipe
-from trainer.data import Table, load_table, take
-from trainer.discriminator import Discriminator
-from trainer.loop import train
+from trainer.config import TrainRecipe
+from trainer.data.config import DataConfig
+from trainer.data.sampler import Sampler, plain_batches
+from trainer.data.table import Table, load_table, take
+from trainer.data.tokens import Tokenizer, learn_tokenizer
+from trainer.engine.loop import train
+from trainer.engine.side_by_side import run_side_by_side
+from trainer.models.discriminator import Discriminator
+from trainer.models.saved_model import build_segmenter, seeded
 from trainer.objectives.label_quality import SAME, LabelQuality
-from trainer.sampler import Sampler, plain_batches
-from trainer.saved_model import build_segmenter, seeded
-from trainer.side_by_side import run_side_by_side
-from trainer.tokens import Tokenizer, learn_tokenizer
+from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.dwsl import Dwsl
-from trainer.weighting.protocol import Context
 
 BINS = 10
 
@@ -51,7 +53,7 @@ def discriminate(
         out: folder for the folds' logs and checkpoints, resumed where it stands; None keeps none.
         seed: of folds, parameters and batches.
         name: of the sidecar.
-        workers: trainings side by side (trainer.side_by_side).
+        workers: trainings side by side (trainer.engine.side_by_side).
 
     Returns:
         What discriminator.json holds (data_cards/FORMAT.md).
@@ -72,10 +74,7 @@ def discriminate(
     p_clean = torch.from_numpy(scores.astype(np.float32))
     config = recipe.discriminate
     weigher = Dwsl(f=config.f, zero_below=config.zero_below)
-    weight = weigher(
-        torch.zeros(len(table)),
-        Context(p_clean=p_clean, weight=table.weight, is_gold=table.is_gold),
-    )
+    weight = dataset_weights(replace(table, p_clean=p_clean), weigher)
     mean = float(weight[~table.is_gold].mean())
     weight = weight / mean if mean > 0 else weight
     write_sidecar(

@@ -15,13 +15,14 @@ from pipeline.manifest import read_manifest
 from pipeline.shards import write_atomic
 from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe, recipe_hash
-from trainer.data import Table, load_table, with_weights
-from trainer.loop import train
+from trainer.data.sampler import Sampler
+from trainer.data.table import Table, load_table, with_weights
+from trainer.data.tokens import learn_tokenizer
+from trainer.engine.loop import train
+from trainer.models.saved_model import FACTS, build_segmenter, save_model, seeded
 from trainer.objectives.segmentation import Segmentation
-from trainer.sampler import Sampler
-from trainer.saved_model import FACTS, build_segmenter, save_model, seeded
-from trainer.tokens import learn_tokenizer
-from trainer.weighting.protocol import Context, Weigher
+from trainer.weighting.dataset import dataset_weights
+from trainer.weighting.protocol import Weigher
 from trainer.weighting.registry import make_weigher
 
 RUN = "run.json"
@@ -111,13 +112,11 @@ def fit(
 
 
 def _counted(table: Table, weigher: Weigher) -> torch.Tensor:
-    """bool n: samples that this weighting gives any weight at all.
-
-    The others are not drawn: they would cost a forward pass and change nothing. Weightings here read no losses, so
-    zeros stand in for them.
-    """
-    context = Context(p_clean=table.p_clean, weight=table.weight, is_gold=table.is_gold)
-    return weigher(torch.zeros(len(table)), context) > 0
+    """bool n: samples that this weighting gives any weight at all; the others are not drawn."""
+    n = len(table)
+    if weigher.reads_losses:
+        return torch.ones(n, dtype=torch.bool)
+    return dataset_weights(table, weigher) > 0
 
 
 def _claim(out: Path, facts: dict[str, Any]) -> None:

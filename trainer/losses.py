@@ -7,7 +7,7 @@ everywhere costs the whole unit). Here e is `DICE_EPS` of the frame's pixels: fo
 smoothly to 0 as the prediction empties, and for targets of more than a few pixels it changes nothing that matters.
 Dice is not minimised at p = H for soft H; the sum with BCE is biased towards saturation too (H = 0.5: p = 0.599).
 
-Everything returns shape (b,); `weighted_mean` is the only reduction, and it refuses weights of another shape, since
+Everything returns shape (b,); `weighted_sum` is the only reduction, and it refuses weights of another shape, since
 (b, 1) times (b,) broadcasts to (b, b) and the weighting silently vanishes.
 """
 
@@ -36,29 +36,22 @@ def dice_per_sample(
     return 1.0 - (2.0 * both + smooth) / ((p * v).sum(1) + (h * v).sum(1) + smooth)
 
 
-def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    """`sum(w * l) / sum(w)` of b losses and b weights; 0 when no sample counts.
+def weighted_sum(losses: Tensor, weights: Tensor) -> Tensor:
+    """`sum(w * l)` of the losses and weights of m peers, both mb; a sample of weight 0 adds nothing, not even NaN.
 
-    The official code takes `mean(w * l)`, which shrinks the learning rate by the mean weight. Equal weights take the
-    plain mean, so that a constant gives that mean bit for bit.
+    What divides it is the sum of the weights over the whole step (trainer.engine.loop). The official code takes
+    `mean(w * l)`, which shrinks the learning rate by the mean weight.
 
     Raises:
-        ValueError: losses or weights are not of one shape (b,), or a weight is negative or not finite.
+        ValueError: losses and weights are not of one shape (m, b).
     """
-    if losses.ndim != 1 or weights.shape != losses.shape:
+    if losses.ndim != 2 or weights.shape != losses.shape:
         raise ValueError(
-            f"losses of shape {tuple(losses.shape)} and weights of {tuple(weights.shape)}; expected both (b,): "
-            "a (b, 1) weight would broadcast to (b, b) and average the weighting away"
+            f"losses of shape {tuple(losses.shape)} and weights of {tuple(weights.shape)}; expected both (m, b), m "
+            "peers: a (b, 1) weight would broadcast to (b, b) and average the weighting away"
         )
     weights = weights.detach()
-    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
-        raise ValueError(f"weights {weights.tolist()}; expected finite numbers >= 0")
-    if not bool(weights.any()):
-        return (losses * 0.0).sum()
-    if bool((weights == weights[0]).all()):
-        return losses.mean()
-    counted = weights > 0
-    return (losses[counted] * weights[counted]).sum() / weights.sum()
+    return (torch.where(weights > 0, losses, torch.zeros_like(losses)) * weights).sum()
 
 
 def pu_loss(logits: Tensor, is_gold: Tensor, *, eta: float, non_negative: bool) -> Tensor:
@@ -75,17 +68,18 @@ def pu_loss(logits: Tensor, is_gold: Tensor, *, eta: float, non_negative: bool) 
         non_negative: clamp the risk of the bad part.
     """
     as_good, as_bad = functional.softplus(-logits), functional.softplus(logits)
-    good = _mean_where(as_good, is_gold)
-    bad = _mean_where(as_bad, ~is_gold) - eta * _mean_where(as_bad, is_gold)
+    good = mean_where(as_good, is_gold)
+    bad = mean_where(as_bad, ~is_gold) - eta * mean_where(as_bad, is_gold)
     return eta * good + (bad.clamp(min=0.0) if non_negative else bad)
 
 
 def plain_bce_loss(logits: Tensor, is_gold: Tensor) -> Tensor:
     """`E_gold[-log d] + E_machine[-log(1 - d)]`, halved: each side counts the same, whatever its number. b -> ()."""
-    good = _mean_where(functional.softplus(-logits), is_gold)
-    bad = _mean_where(functional.softplus(logits), ~is_gold)
+    good = mean_where(functional.softplus(-logits), is_gold)
+    bad = mean_where(functional.softplus(logits), ~is_gold)
     return 0.5 * (good + bad)
 
 
-def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of the b values that are chosen (bool b); 0 where none is."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)

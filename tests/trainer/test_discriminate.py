@@ -11,7 +11,7 @@ import torch
 from pipeline.sidecar import WEIGHTS, read_sidecar
 from tests.trainer.conftest import make_samples, write_dataset
 from trainer.config import TrainRecipe
-from trainer.data import load_table, take
+from trainer.data.table import load_table, take
 from trainer.discriminate import deal_folds, discriminate, measure_scores
 
 

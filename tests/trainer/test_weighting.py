@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from trainer.config import WeightConfig
+from trainer.weighting.config import WeightConfig
 from trainer.weighting.dwsl import Dwsl, F, dwbc_gold
 from trainer.weighting.protocol import Context
 from trainer.weighting.registry import make_weigher
@@ -14,15 +14,21 @@ METHODS = get_args(WeightConfig.model_fields["method"].annotation)
 
 
 def context(p: list[float], gold: list[bool]) -> Context:
-    return Context(p_clean=torch.tensor(p), weight=torch.tensor(p) * 2, is_gold=torch.tensor(gold))
+    return Context(
+        p_clean=torch.tensor(p),
+        weight=torch.tensor(p) * 2,
+        is_gold=torch.tensor(gold),
+        rows=torch.arange(len(p)),
+        disagree=torch.ones(len(p), dtype=torch.bool),
+        progress=0.5,
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_weighting_gives_one_finite_weight_a_sample_and_no_gradient(method: str):
-    losses = torch.rand(4)
-    weights = make_weigher(WeightConfig.model_validate({"method": method}))(
-        losses, context([0.0, 0.4, 0.6, 1.0], [False, False, True, False])
-    )
+    weigher = make_weigher(WeightConfig.model_validate({"method": method}))
+    losses = torch.rand(weigher.peers, 4)
+    weights = weigher(losses, context([0.0, 0.4, 0.6, 1.0], [False, False, True, False]))
     assert weights.shape == losses.shape
     assert weights.dtype == losses.dtype
     assert bool(torch.isfinite(weights).all())
@@ -61,16 +67,16 @@ def test_dwbc_gives_experts_a_positive_weight_everywhere_and_its_published_value
 
 
 def test_gold_counts_as_a_label_that_is_clean_for_certain_whatever_the_discriminator_says():
-    weights = Dwsl(f="ratio", zero_below=0.5)(torch.zeros(2), context([0.2, 0.2], [True, False]))
-    assert weights.tolist() == pytest.approx([9.0, 0.0])
-    told = Dwsl(f="ratio", gold_weight=1.0)(torch.zeros(2), context([0.2, 0.5], [True, False]))
-    assert told.tolist() == pytest.approx([1.0, 1.0])
+    weights = Dwsl(f="ratio", zero_below=0.5)(torch.zeros(1, 2), context([0.2, 0.2], [True, False]))
+    assert weights[0].tolist() == pytest.approx([9.0, 0.0])
+    told = Dwsl(f="ratio", gold_weight=1.0)(torch.zeros(1, 2), context([0.2, 0.5], [True, False]))
+    assert told[0].tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_a_constant_belief_weighs_all_machine_samples_alike():
     for f in F:
-        weights = Dwsl(f=f)(torch.rand(5), context([0.6] * 5, [False] * 5))
-        assert bool((weights == weights[0]).all())
+        weights = Dwsl(f=f)(torch.rand(1, 5), context([0.6] * 5, [False] * 5))
+        assert bool((weights == weights[0, 0]).all())
 
 
 def test_an_unknown_f_names_the_known_ones():

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from trainer.batch import Batch
-from trainer.config import DiscriminateConfig
-from trainer.discriminator import Discriminator
-from trainer.losses import bce_per_sample, dice_per_sample, plain_bce_loss, pu_loss
+from trainer.data.batch import Batch
+from trainer.losses import bce_per_sample, dice_per_sample, mean_where, plain_bce_loss, pu_loss
+from trainer.models.discriminator import Discriminator
+from trainer.objectives.config import DiscriminateConfig
 from trainer.objectives.protocol import Step
 
 SAME = 0.5
@@ -27,8 +27,8 @@ class LabelQuality:
 
     config: DiscriminateConfig
 
-    def __call__(self, model: Discriminator, batch: Batch) -> Step:
-        """Parts: verdict, guess (losses), d_gold and d_machine (mean verdicts)."""
+    def __call__(self, model: Discriminator, batch: Batch, progress: float) -> Step:
+        """Parts: verdict, guess (losses), d_gold and d_machine (mean verdicts). The batch counts as its size."""
         c = self.config
         guess = model.guess(batch.image, batch.tokens)
         logits = model(batch.image, batch.tokens, batch.mask, guess)
@@ -37,8 +37,10 @@ class LabelQuality:
         else:
             verdict = plain_bce_loss(logits, batch.is_gold)
         gold = batch.is_gold
-        if bool(gold.any()) and (c.mismatched or c.judged):
+        if c.mismatched or c.judged:
             image, tokens, own = batch.image[gold], batch.tokens[gold], batch.mask[gold]
+            if not len(image):
+                raise ValueError("a batch without gold; the discriminator's batches are half gold")
             if c.mismatched:
                 other = own.roll(1, 0)
                 wrong = soft_iou(other, own) < SAME
@@ -54,13 +56,15 @@ class LabelQuality:
         learnt = bce_per_sample(guess, batch.mask, batch.pixel_valid)
         learnt = (learnt + dice_per_sample(guess, batch.mask, batch.pixel_valid)).mean()
         d = logits.detach().sigmoid()
+        count = torch.tensor(float(len(gold)), device=gold.device)
         return Step(
-            loss=verdict + c.guess * learnt,
+            total=count * (verdict + c.guess * learnt),
+            count=count,
             parts={
-                "verdict": float(verdict.detach()),
-                "guess": float(learnt.detach()),
-                "d_gold": _mean(d, gold),
-                "d_machine": _mean(d, ~gold),
+                "verdict": count * verdict.detach(),
+                "guess": count * learnt.detach(),
+                "d_gold": count * mean_where(d, gold),
+                "d_machine": count * mean_where(d, ~gold),
             },
         )
 
@@ -70,7 +74,3 @@ def soft_iou(a: Tensor, b: Tensor) -> Tensor:
     low = torch.minimum(a, b).flatten(1).sum(1)
     high = torch.maximum(a, b).flatten(1).sum(1)
     return torch.where(high > 0, low / high.clamp(min=1e-6), torch.ones_like(high))
-
-
-def _mean(values: Tensor, chosen: Tensor) -> float:
-    return float(values[chosen].mean()) if bool(chosen.any()) else 0.0

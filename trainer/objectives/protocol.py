@@ -1,4 +1,8 @@
-"""What one step minimises: a model and a batch in, a scalar with a gradient and numbers for the log out."""
+"""What one step minimises: a model and a batch in, a sum with a gradient and what to divide it by out.
+
+Sums and not means, because a step's samples may be spread over micro-batches and processes: the loop adds the totals
+and the counts of all of them and divides once, so that how the batch was cut changes nothing but the last bits.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,20 +10,33 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from trainer.batch import Batch
+from trainer.data.batch import Batch
 
 Model = TypeVar("Model", bound=nn.Module, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """`loss` is a scalar tensor; `parts` are plain numbers, the same names at every step."""
+    """The loss of some samples: `total / count` once both are summed over the whole step.
 
-    loss: Tensor
-    parts: Mapping[str, float]
+    total: scalar with a gradient, sum over the samples of weight times loss. count: scalar without one, sum of the
+    weights; a step whose counts add up to 0 changes nothing. parts: detached scalars for the log, the same names at
+    every step, each a sum that is divided by `count` too. No number here is read on the host (`.item()`, `float`,
+    `bool`): that would make every step wait for the device.
+    """
+
+    total: Tensor
+    count: Tensor
+    parts: Mapping[str, Tensor]
 
 
 class Objective(Protocol[Model]):
-    """A loss over one batch."""
+    """A loss over one batch.
 
-    def __call__(self, model: Model, batch: Batch) -> Step: ...
+    An objective that remembers something between steps is an `nn.Module`: its buffers are saved in checkpoints and its
+    parameters are trained beside the model's.
+    """
+
+    def __call__(self, model: Model, batch: Batch, progress: float) -> Step:
+        """`progress` is the share of the training already done, in [0, 1)."""
+        ...

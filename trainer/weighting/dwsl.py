@@ -76,6 +76,9 @@ class Dwsl:
         gold_weight: weight of every gold sample; None: f(1), or DWBC's own rule.
     """
 
+    peers = 1
+    reads_losses = False
+
     def __init__(
         self, *, f: str = "ratio", zero_below: float = 0.0, gold_weight: float | None = None
     ) -> None:
@@ -86,11 +89,11 @@ class Dwsl:
         self.gold_weight = gold_weight
 
     def __call__(self, losses: Tensor, context: Context) -> Tensor:
-        """b losses -> b weights."""
+        """mb losses -> mb weights."""
         d = context.p_clean.detach().to(losses.dtype)
         machine = F[self.f](d)
         machine = torch.where(d < self.zero_below, torch.zeros_like(machine), machine)
-        return torch.where(context.is_gold, self._gold(d), machine)
+        return torch.where(context.is_gold, self._gold(d), machine).expand_as(losses)
 
     def _gold(self, d: Tensor) -> Tensor:
         if self.gold_weight is not None:

@@ -8,6 +8,9 @@ from trainer.weighting.protocol import Context
 class Given:
     """The `weight` column of the weights sidecar."""
 
+    peers = 1
+    reads_losses = False
+
     def __call__(self, losses: Tensor, context: Context) -> Tensor:
-        """b losses -> b weights."""
-        return context.weight.to(losses.dtype)
+        """mb losses -> mb weights."""
+        return context.weight.to(losses.dtype).expand_as(losses)

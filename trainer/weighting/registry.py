@@ -1,6 +1,6 @@
 """Weighing methods by name; the one place that knows them all."""
 
-from trainer.config import WeightConfig
+from trainer.weighting.config import WeightConfig
 from trainer.weighting.dwsl import Dwsl
 from trainer.weighting.given import Given
 from trainer.weighting.gold_only import GoldOnly

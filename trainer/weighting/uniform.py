@@ -9,6 +9,9 @@ from trainer.weighting.protocol import Context
 class Uniform:
     """Weights of one."""
 
+    peers = 1
+    reads_losses = False
+
     def __call__(self, losses: Tensor, context: Context) -> Tensor:
-        """b losses -> b ones."""
+        """mb losses -> mb ones."""
         return torch.ones_like(losses)

@@ -1,0 +1,33 @@
+"""How samples become batches, as a recipe says it."""
+
+from pydantic import Field
+
+from pipeline.config import Strict
+
+
+class AugmentConfig(Strict):
+    """Light augmentation of a training batch; zeros turn it off."""
+
+    hflip: float = Field(default=0.5, ge=0, le=1)
+    """Probability of a mirror image; "left" and "right" in the instruction are swapped with it."""
+    scale: float = Field(default=0.15, ge=0, lt=1)
+    """Zoom drawn from 1 - scale to 1 + scale."""
+    shift: float = Field(default=0.1, ge=0, lt=1)
+    """Shift of each axis, as a share of the side, drawn from -shift to shift."""
+    colour: float = Field(default=0.25, ge=0, lt=1)
+    """Brightness, contrast and saturation factors drawn from 1 - colour to 1 + colour."""
+    word_drop: float = Field(default=0.03, ge=0, lt=1)
+    """Probability that a word reads as unknown."""
+
+
+class DataConfig(Strict):
+    """How samples become batches."""
+
+    size_hw: tuple[int, int] = (48, 64)
+    """Training frame in pixels, both multiples of 8; images are squashed to it."""
+    batch: int = Field(default=24, ge=2)
+    gold_share: float | None = Field(default=None, ge=0, le=1)
+    """Share of gold samples in every batch; None takes them as they come."""
+    max_words: int = Field(default=4096, ge=1)
+    max_tokens: int = Field(default=24, ge=1)
+    augment: AugmentConfig = AugmentConfig()

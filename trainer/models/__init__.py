@@ -1,0 +1,1 @@
+"""What learns: segmenters, the discriminators that judge labels, and their files."""

@@ -1,0 +1,1 @@
+"""A trained model at work: predictions, and what a mask does to an image."""
