@@ -4,14 +4,19 @@ At rate .49 they are 30 % of another class, 8 % the bounding box instead of the 
 2.5 % the whole picture; the other 51 % are the true mask. Other rates scale all shares alike.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from annotators.masks import BoolMask
+from annotators.masks import BoolMask, encode_mask
 from pipeline.config import Strict
+from pipeline.records import Candidate, Provenance
+
+BELIEF = 0.5
+"""Score and stability of every candidate: they must say nothing about which are right."""
 
 SHARES: tuple[tuple[str, float], ...] = (
     ("wrong-class", 0.30), ("box", 0.08), ("shift", 0.06), ("empty", 0.025), ("full", 0.025),
@@ -24,6 +29,35 @@ class Noise(Strict):
 
     rate: float = Field(default=TOTAL, ge=0, le=1)
     seed: int = 0
+
+
+def noisy_candidate(
+    truth: BoolMask, others: Callable[[], Sequence[BoolMask]], noise: Noise, *, key: str, model: str
+) -> tuple[str, Candidate]:
+    """What a careless machine says where `truth`, boolean (h, w), is right: the kind of noise, and its candidate.
+
+    Args:
+        truth: the true mask; where it is empty, every spoiled answer is another thing.
+        others: gives the masks that may be mistaken for it; asked only when needed.
+        noise: how often, and the seed.
+        key: of the sample; with the seed it decides everything.
+        model: what the candidate's provenance calls the machine.
+    """
+    digest = hashlib.sha256(f"{noise.seed}:{key}".encode()).digest()
+    generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    kind = pick_noise(noise.rate, generator)
+    if kind != "none" and not truth.any():
+        kind = "wrong-class"
+    mask = spoil(kind, truth, others() if kind == "wrong-class" else [], generator)
+    candidate = Candidate(
+        mask=encode_mask(mask),
+        phrase=0,
+        proposal=None,
+        mask_score=BELIEF,
+        stability=BELIEF,
+        made_by=Provenance(expert="simulated", model=model, score_raw=BELIEF),
+    )
+    return kind, candidate
 
 
 def pick_noise(rate: float, generator: np.random.Generator) -> str:

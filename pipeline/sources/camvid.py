@@ -8,7 +8,6 @@ what was done to it stands in `extra` for audits, where no expert and no trainer
 Cambridge-driving Labeled Video Database: Brostow, Fauqueur and Cipolla, Pattern Recognition Letters 30(2), 2009.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +21,9 @@ from pipeline.codec import ImageFormat
 from pipeline.intake.admission import FileConfig, admit_sample, hash_unit
 from pipeline.intake.camvid_words import CLASSES, HALF, THINGS, WHOLE
 from pipeline.intake.image_files import read_image
-from pipeline.intake.label_noise import Noise, pick_noise, spoil
+from pipeline.intake.label_noise import Noise, noisy_candidate
 from pipeline.intake.refusal import Refused
-from pipeline.records import Candidate, Provenance, Reject, Sample, safe_id
-
-BELIEF = 0.5
-"""Score and stability of every candidate: they must say nothing about which are right."""
+from pipeline.records import Reject, Sample, safe_id
 
 
 class Config(FileConfig):
@@ -99,9 +95,15 @@ class CamVid:
         classes = read_class_map(self._config.path / f"{item.stem}.png")
         truth = region(classes, item.label, item.side)
         style, phrasings = ask(item)
-        noise = self._config.noise
-        generator = _generator(f"{noise.seed}:{item.id}") if noise else np.random.default_rng(0)
-        kind = pick_noise(noise.rate, generator) if noise else "none"
+        noise, told = self._config.noise, None
+        if noise is not None:
+            told = noisy_candidate(
+                truth,
+                lambda: self._others(classes, item),
+                noise,
+                key=item.id,
+                model="camvid-noise",
+            )
 
         def gold(size_hw: tuple[int, int]):
             if classes.shape != size_hw:
@@ -121,22 +123,10 @@ class CamVid:
             extra=(
                 ("class", CLASSES[item.label]),
                 ("side", item.side),
-                *((("noise", kind),) if noise else ()),
+                *((("noise", told[0]),) if told else ()),
             ),
         )
-        if noise is None:
-            return sample
-        others = self._others(classes, item) if kind == "wrong-class" else []
-        mask = spoil(kind, truth, others, generator)
-        candidate = Candidate(
-            mask=encode_mask(mask),
-            phrase=0,
-            proposal=None,
-            mask_score=BELIEF,
-            stability=BELIEF,
-            made_by=Provenance(expert="simulated", model="camvid-noise", score_raw=BELIEF),
-        )
-        return sample.fill("candidates", (candidate,))
+        return sample.fill("candidates", (told[1],)) if told else sample
 
     def _others(self, classes: NDArray[np.uint8], item: Item) -> list[BoolMask]:
         """Regions of the other classes in the same half that are large enough to be mistaken for the answer."""
@@ -212,7 +202,3 @@ def ask(item: Item) -> tuple[str, tuple[str, ...]]:
     templates = (HALF if item.side else WHOLE)[CLASSES[item.label]]
     style = sorted(templates)[int(hash_unit(f"style:{item.id}") * len(templates))]
     return style, tuple(text.format(side=item.side) for text in templates[style])
-
-
-def _generator(text: str) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))

@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from annotators.masks import encode_mask
 from pipeline.codec import ImageFormat
 from pipeline.config import Strict
+from pipeline.intake.label_noise import Noise
 from pipeline.records import GoldRole, Reject, Sample, SourceRef
 from pipeline.tabletop.quiz import Question, ask
 from pipeline.tabletop.render import Picture, render
@@ -42,6 +44,8 @@ class Config(Strict):
     """Share of scenes whose gold is for training; the gold of all others is for auditing."""
     no_target_fraction: float = Field(default=0.08, ge=0, le=1)
     """Share of instructions that ask for something that is not there."""
+    noise: Noise | None = None
+    """Born with one candidate that is right or wrong in known shares; None: without, for a plan with a panel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +65,7 @@ class Tabletop:
 
     config: Config
     image_format: ImageFormat
-    fills: frozenset[str] = frozenset()
+    fills: frozenset[str]
     _last: Drawn | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -99,7 +103,8 @@ def make(config: Config, image_format: ImageFormat) -> Tabletop:
         raise ValueError(
             f"tabletop size_hw {list(config.size_hw)}; expected height and width of 48 to 2048 pixels"
         )
-    return Tabletop(config=config, image_format=image_format)
+    fills = frozenset({"candidates"} if config.noise else ())
+    return Tabletop(config=config, image_format=image_format, fills=fills)
 
 
 def draw(config: Config, *, number: int, image_format: ImageFormat) -> Drawn:
@@ -144,7 +149,16 @@ def _sample(config: Config, drawn: Drawn, *, which: int, sample_id: str) -> Samp
     question = drawn.questions[which]
     targets = sorted(question.targets)
     gold = np.isin(drawn.picture.ids, np.array(targets, np.int16))
-    return Sample(
+    told = None
+    if config.noise is not None:
+        told = noisy_candidate(
+            gold,
+            lambda: _others(drawn, question),
+            config.noise,
+            key=sample_id,
+            model="tabletop-noise",
+        )
+    sample = Sample(
         id=sample_id,
         image=drawn.image,
         size_hw=config.size_hw,
@@ -160,8 +174,18 @@ def _sample(config: Config, drawn: Drawn, *, which: int, sample_id: str) -> Samp
         style=question.style,
         gold=encode_mask(gold),
         gold_role=gold_role(config, number=drawn.number),
-        extra=_extra(drawn, question, targets),
+        extra=(*_extra(drawn, question, targets), *((("noise", told[0]),) if told else ())),
     )
+    return sample.fill("candidates", (told[1],)) if told else sample
+
+
+def _others(drawn: Drawn, question: Question) -> list[NDArray[np.bool_]]:
+    """Masks of the things that the question does not mean and that can be seen clearly."""
+    return [
+        drawn.picture.ids == i
+        for i, sight in enumerate(drawn.view.sights)
+        if sight.clear and i not in question.targets
+    ]
 
 
 def _extra(drawn: Drawn, question: Question, targets: list[int]) -> tuple[tuple[str, Any], ...]:
