@@ -52,10 +52,11 @@ def move(
     mirror: Tensor,
     config: AugmentConfig,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirror, zoom and shift each sample: image bchw and masks bkhw -> both moved, and pixel_valid b1hw.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mirror, zoom and shift each sample: image bchw and masks bkhw -> both moved, pixel_valid b1hw, and theta b23.
 
-    Pixels from outside the photograph are 0 in all and invalid.
+    Pixels from outside the photograph are 0 in all and invalid. `theta` takes a place in what came out to the place in
+    the photograph where it was, in the units of `torch.nn.functional.affine_grid` with align_corners=False.
     """
     b, _, h, w = image.shape
     zoom = 1.0 + config.scale * (2.0 * torch.rand(b, generator=generator) - 1.0)
@@ -67,13 +68,13 @@ def move(
     if config.scale == 0 and config.shift == 0:
         flip = mirror[:, None, None, None]
         moved = torch.where(flip, image.flip(3), image), torch.where(flip, masks.flip(3), masks)
-        return *moved, torch.ones(b, 1, h, w)
+        return *moved, torch.ones(b, 1, h, w), theta
     grid = functional.affine_grid(theta, [b, 1, h, w], align_corners=False)
     stack = torch.cat([image, masks, torch.ones(b, 1, h, w)], 1)
     stack = functional.grid_sample(stack, grid, align_corners=False)
     valid = (stack[:, -1:] > 0.999).float()
     stack = stack[:, :-1].clamp(0.0, 1.0) * valid
-    return stack[:, :3], stack[:, 3:], valid
+    return stack[:, :3], stack[:, 3:], valid, theta
 
 
 def recolour(image: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:

@@ -15,8 +15,11 @@ class Batch:
     image: float32 b3hw, RGB in [0, 1]. tokens: int64 bt, 0 = padding. mask: float32 b1hw in [0, 1], the target (gold
     where `is_gold`, else the machine label, which may be soft). label: float32 b1hw, the machine label even of a gold
     sample. pixel_valid: float32 b1hw, 1 inside the photograph, 0 where augmentation moved its border inwards.
+    theta: float32 b23, from a place in the batch to the place in the photograph's own frame where it was before
+    augmentation (trainer.data.augment.move); methods that remember pixels need it.
     weight: float32 b >= 0, from outside the model (ones when nothing was said). p_clean: float32 b in [0, 1], the
     discriminator's belief (1 when nothing was said). is_gold: bool b. rows: int64 b, each sample's row in its dataset.
+    embedding: bcrs, what a frozen image encoder makes of `image`, read from a cache; None: the model encodes `image`.
     """
 
     image: Tensor
@@ -24,11 +27,13 @@ class Batch:
     mask: Tensor
     label: Tensor
     pixel_valid: Tensor
+    theta: Tensor
     weight: Tensor
     p_clean: Tensor
     is_gold: Tensor
     rows: Tensor
     ids: tuple[str, ...]
+    embedding: Tensor | None = None
 
     def __post_init__(self) -> None:
         b, channels, h, w = self.image.shape
@@ -37,4 +42,6 @@ class Batch:
         assert (
             self.weight.shape == self.p_clean.shape == self.is_gold.shape == self.rows.shape == (b,)
         )
+        assert self.theta.shape == (b, 2, 3)
         assert self.tokens.shape[0] == len(self.ids) == b
+        assert self.embedding is None or len(self.embedding) == b

@@ -79,13 +79,16 @@ def make_batch(
     texts = [swap_sides(t) if flip else t for t, flip in zip(texts, mirror.tolist(), strict=True)]
     image = table.images[table.image_of[index]].float() / 255.0
     masks = torch.stack([table.target[index], table.label[index]], 1).float() / 255.0
-    image, masks, valid = move(image, masks, mirror=mirror, config=augment, generator=generator)
+    image, masks, valid, theta = move(
+        image, masks, mirror=mirror, config=augment, generator=generator
+    )
     return Batch(
         image=recolour(image, augment, generator) * valid,
         tokens=drop_words(tokenizer.encode(texts), augment, generator),
         mask=masks[:, :1],
         label=masks[:, 1:],
         pixel_valid=valid,
+        theta=theta,
         weight=table.weight[index],
         p_clean=table.p_clean[index],
         is_gold=table.is_gold[index],

@@ -33,22 +33,28 @@ def test_an_instruction_in_another_script_is_never_mirrored():
 def test_a_mirror_image_is_mirrored_exactly(config: AugmentConfig):
     image, masks = torch.rand(2, 3, 8, 12), torch.rand(2, 2, 8, 12)
     mirror = torch.tensor([True, False])
-    moved, its, valid = move(image, masks, mirror=mirror, config=config, generator=generator())
+    moved, its, valid, theta = move(
+        image, masks, mirror=mirror, config=config, generator=generator()
+    )
     assert torch.allclose(moved[0], image[0].flip(2), atol=1e-5)
     assert torch.allclose(its[1], masks[1], atol=1e-5)
     assert bool((valid == 1).all())
+    assert theta[:, 0, 0].tolist() == pytest.approx([-1.0, 1.0])
 
 
 def test_image_and_mask_move_together_and_the_outside_is_invalid():
     image = torch.zeros(8, 3, 16, 24)
     image[:, :, 4:12, 8:16] = 1.0
     config = AugmentConfig(scale=0.3, shift=0.3)
-    moved, masks, valid = move(
+    moved, masks, valid, theta = move(
         image, image[:, :2], mirror=torch.zeros(8, dtype=torch.bool), config=config, generator=generator()
     )  # fmt: skip
     assert torch.equal(moved[:, :2], masks)
     assert bool((valid == 0).any())
     assert bool((moved[(valid == 0).expand_as(moved)] == 0).all())
+    grid = torch.nn.functional.affine_grid(theta, [8, 1, 16, 24], align_corners=False)
+    again = torch.nn.functional.grid_sample(image, grid, align_corners=False)
+    torch.testing.assert_close(moved, again * valid)
 
 
 def test_colours_stay_in_range_and_zero_turns_it_off():

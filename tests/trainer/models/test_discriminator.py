@@ -32,6 +32,7 @@ def batch(p_clean: torch.Tensor | None = None) -> Batch:
         mask=mask,
         label=mask,
         pixel_valid=torch.ones(4, 1, 16, 24),
+        theta=torch.eye(2, 3).expand(4, 2, 3),
         weight=torch.ones(4),
         p_clean=torch.full((4,), 0.5) if p_clean is None else p_clean,
         rows=torch.arange(4),
