@@ -26,16 +26,17 @@ class Features:
 
 
 class MaskModel(Protocol):
-    """An `nn.Module` whose forward is `decode(encode(image, tokens))`.
+    """An `nn.Module` whose forward is `decode(encode(image, tokens, embedding))`.
 
     A model with frozen parts sets `requires_grad` of their parameters to False: the loop trains, averages and saves the
-    others only. map_channels are the channels of `Features.maps`, text_dim the width of `Features.pooled`.
+    others only. `embedding` (`Batch.embedding`) is what its frozen image encoder made of `image` before; a model without
+    one is never given any. map_channels are the channels of `Features.maps`, text_dim the width of `Features.pooled`.
     """
 
     map_channels: tuple[int, ...]
     text_dim: int
 
-    def encode(self, image: Tensor, tokens: Tensor) -> Features:
+    def encode(self, image: Tensor, tokens: Tensor, embedding: Tensor | None = None) -> Features:
         """image float32 b3hw, RGB in [0, 1]; tokens int64 bt."""
         ...
 
@@ -43,7 +44,7 @@ class MaskModel(Protocol):
         """Mask logits b1hw in the frame of the image."""
         ...
 
-    def forward(self, image: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, image: Tensor, tokens: Tensor, embedding: Tensor | None = None) -> Tensor:
         """Mask logits b1hw."""
         ...
 

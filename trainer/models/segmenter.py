@@ -79,12 +79,13 @@ class Segmenter(nn.Module):
             nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, w2 // 2 + 1)
         )
 
-    def forward(self, image: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, image: Tensor, tokens: Tensor, embedding: Tensor | None = None) -> Tensor:
         """image b3hw in [0, 1] with h and w multiples of 8, tokens bt -> mask logits b1hw."""
-        return self.decode(self.encode(image, tokens))
+        return self.decode(self.encode(image, tokens, embedding))
 
-    def encode(self, image: Tensor, tokens: Tensor) -> Features:
+    def encode(self, image: Tensor, tokens: Tensor, embedding: Tensor | None = None) -> Features:
         """As `forward`; the maps are at a half, a quarter and an eighth of the frame."""
+        assert embedding is None, "the tiny model learns its image encoder; nothing of it is cached"
         text, pooled = self.text(tokens)
         return Features(
             maps=self.image(image),

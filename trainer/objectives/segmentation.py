@@ -25,7 +25,7 @@ class Segmentation(nn.Module):
 
     def forward(self, model: nn.Module, batch: Batch, progress: float) -> Step:
         """Parts: bce and dice, weighted like the loss."""
-        logits: Tensor = model(batch.image, batch.tokens)
+        logits: Tensor = model(batch.image, batch.tokens, batch.embedding)
         peers = logits if logits.ndim == 5 else logits[None]
         bce = torch.stack([bce_per_sample(z, batch.mask, batch.pixel_valid) for z in peers])
         dice = torch.stack([dice_per_sample(z, batch.mask, batch.pixel_valid) for z in peers])
