@@ -118,7 +118,7 @@ def predict(
     from trainer.use.show import predict_file
 
     shown = predict_file(
-        Predictor.from_folder(run),
+        Predictor.from_pretrained(run),
         image,
         instruction,
         out,

@@ -47,7 +47,7 @@ def evaluate(run: Path, root: Path, *, name: str | None = None) -> dict[str, Any
     Raises:
         ValueError: the run has no model, or the dataset is damaged or has no gold at all.
     """
-    predictor = Predictor.from_folder(run)
+    predictor = Predictor.from_pretrained(run)
     title = name or dataset_name(root)
     records: list[Record] = []
     rows: list[dict[str, Any]] = []

@@ -33,7 +33,7 @@ def test_stored_predictions_have_the_stored_size_and_the_iou_that_is_claimed(
     assert set(summary["by_style"]) == {"phrase", "command"}
     rows = pq.read_table(run / "results" / "squares-test-train.parquet").to_pylist()
     samples = {s.id: s for s in iterate_samples(squares_test)}
-    predictor = Predictor.from_folder(run)
+    predictor = Predictor.from_pretrained(run)
     for row in rows:
         sample = samples[row["sample_id"]]
         mask = Mask(size_hw=(row["height"], row["width"]), counts=row["counts"]).array()

@@ -22,7 +22,7 @@ def predictor(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Predic
         "optim": {"steps": 2},
     }
     run = fit(squares, TrainRecipe.model_validate(raw), out=tmp_path_factory.mktemp("run"))
-    return Predictor.from_folder(run)
+    return Predictor.from_pretrained(run)
 
 
 def test_a_turned_photograph_is_shown_upright(predictor: Predictor, tmp_path: Path) -> None:
