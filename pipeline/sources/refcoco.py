@@ -53,6 +53,8 @@ class Item:
     split: str = ""
     image_id: Any = None
     texts: tuple[Any, ...] = ()
+    times: tuple[int, ...] = ()
+    """How often each text stands among the ref's sentences: published evaluations count every one."""
     annotation_ids: tuple[Any, ...] = ()
     refused: Refused | None = None
 
@@ -168,7 +170,11 @@ class RefCoco:
             style="multi" if len(names) > 1 else self._dataset if names else "no-target",
             gold=lambda hw: self._table.gold(item.image_id, names, hw) if is_mask else None,
             boxes=lambda hw: None if is_mask else self._table.boxes(item.image_id, names, hw),
-            extra=(("ann_ids", list(names)), ("no_target", not names)),
+            extra=(
+                ("ann_ids", list(names)),
+                ("no_target", not names),
+                ("sentence_times", list(item.times)),
+            ),
         )
 
     def _item(self, number: int, ref: Any) -> Item:
@@ -192,24 +198,29 @@ class RefCoco:
             raise Refused("ref-malformed", f"ann_id is {str(names)[:80]}; expected numbers")
         is_absent = ref.get("no_target", -1 in names)
         names = tuple(dict.fromkeys(name for name in names if name not in NO_ANNOTATION))
+        texts, times = phrasings(ref["sentences"])
         if bool(names) == bool(is_absent):
             raise Refused("ref-malformed", f"no_target is {is_absent}, ann_id {ref.get('ann_id')}")
         return Item(
             id=safe_id(f"{self._dataset}-{ref['ref_id']}"),
             split=ref["split"],
             image_id=ref["image_id"],
-            texts=phrasings(ref["sentences"]),
+            texts=texts,
+            times=times,
             annotation_ids=names,
         )
 
 
-def phrasings(sentences: Sequence[Any]) -> tuple[Any, ...]:
-    """The different texts of a ref, `sent` (tidied by its authors) before `raw`; blank ones only where all are.
+def phrasings(sentences: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """The different texts of a ref, and how often each stands there.
+
+    `sent` (tidied by its authors) goes before `raw`; blank texts are taken only where all are.
 
     >>> phrasings([{"sent": "left dog", "raw": "LEFT dog"}, {"raw": "left dog"}, {"sent": " "}])
-    ('left dog',)
+    (('left dog',), (2,))
     """
     rows = [row if isinstance(row, Mapping) else {"sent": row} for row in sentences]
     texts = [row.get("sent") or row.get("raw") or "" for row in rows]
     said = [text for text in texts if not isinstance(text, str) or text.strip()] or texts[:1]
-    return tuple(text for n, text in enumerate(said) if text not in said[:n])
+    different = [text for n, text in enumerate(said) if text not in said[:n]]
+    return tuple(different), tuple(said.count(text) for text in different)

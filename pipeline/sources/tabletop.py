@@ -17,7 +17,7 @@ from pydantic import Field
 from annotators.masks import encode_mask
 from pipeline.codec import ImageFormat
 from pipeline.config import Strict
-from pipeline.intake.label_noise import Noise
+from pipeline.intake.label_noise import Noise, noisy_candidate
 from pipeline.records import GoldRole, Reject, Sample, SourceRef
 from pipeline.tabletop.quiz import Question, ask
 from pipeline.tabletop.render import Picture, render

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.codec import sniff
+from pipeline.intake.label_noise import Noise
 from pipeline.records import Reject, Sample
 from pipeline.source import Source
 from pipeline.sources.tabletop import Config, draw, gold_role, make
@@ -132,3 +133,22 @@ def test_a_scene_that_allows_too_few_questions_is_a_reject() -> None:
 def test_a_picture_size_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="48 to 2048"):
         make(Config(size_hw=(10, 480)), "jpg")
+
+
+def test_with_noise_each_sample_is_born_with_a_candidate_that_is_the_truth_or_says_what_was_done() -> (
+    None
+):
+    source: Source = make(Config(count=8, size_hw=SMALL, noise=Noise(rate=0.6)), "jpg")
+    assert source.fills == {"candidates"}
+    kinds = set()
+    for i in range(8):
+        sample = source.load(i)
+        assert isinstance(sample, Sample)
+        assert sample.candidates is not None
+        assert sample.gold is not None
+        (candidate,) = sample.candidates
+        kind = dict(sample.extra)["noise"]
+        assert (candidate.mask == sample.gold) == (kind == "none")
+        kinds.add(kind)
+    assert "none" in kinds
+    assert len(kinds) > 1
