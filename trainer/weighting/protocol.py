@@ -5,9 +5,12 @@ the dataset.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
+
+from trainer.data.table import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +18,8 @@ class Context:
     """What a weigher may know beside the losses.
 
     p_clean: float32 b in [0, 1]. weight: float32 b >= 0, of the sidecar. is_gold: bool b. rows: int64 b, the row of
-    each sample in the dataset, for methods that remember samples. disagree: bool b, where the peers' masks differ (all
-    True with one peer). progress: share of the training done, in [0, 1).
+    each sample in the dataset, for methods that remember samples. disagree: bool b, where the peers' masks differ by
+    more than the recipe allows (all True with one peer). progress: share of the training done, in [0, 1).
     """
 
     p_clean: Tensor
@@ -27,11 +30,23 @@ class Context:
     progress: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Known:
+    """What a weigher may know before the first step: the whole dataset, its folder, the run's seed and its steps."""
+
+    table: Table
+    root: Path
+    seed: int
+    steps: int
+
+
 class Weigher(Protocol):
     """Detached per-sample losses of m peers in, weights >= 0 of the same shape out; no gradient flows through.
 
-    Weights of gold are the weigher's business too. A weigher that remembers something between steps is an `nn.Module`
-    with buffers, which checkpoints hold.
+    Weights of gold are the weigher's business too: every method but DWSL's gives gold the weight 1 unless the recipe
+    names another. A weigher that remembers something between steps is an `nn.Module` with buffers, which checkpoints
+    hold; whatever it draws, it draws from the run's seed. Nothing is read on the host in a step, unless the file says
+    how seldom.
 
     peers: how many models it needs. reads_losses: whether its weights depend on the losses; where they do not, samples
     of weight 0 are never drawn, since they would cost a forward pass and change nothing.
