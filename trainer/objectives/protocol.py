@@ -35,6 +35,11 @@ class Objective(Protocol[Model]):
 
     An objective that remembers something between steps is an `nn.Module`: its buffers are saved in checkpoints and its
     parameters are trained beside the model's.
+
+    A module in it whose buffers hold one entry per sample of the dataset (first axis n, written at `Batch.rows` only)
+    names them in a class attribute `row_buffers`, a tuple of names: processes that train together then exchange the
+    rows that each has written. Other buffers that a step writes are averaged over processes. What a step that is
+    skipped for a non-finite loss or gradient has written to a buffer is undone by the loop (trainer.engine.memory).
     """
 
     def __call__(self, model: Model, batch: Batch, progress: float) -> Step:
