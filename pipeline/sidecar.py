@@ -24,6 +24,22 @@ WEIGHTS = pa.schema(
     ]
 )
 
+LABELS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        (
+            "p_label",
+            pa.float32(),
+        ),  # as p_clean, but of the machine's label also where gold stands beside it
+        ("fold", pa.int16()),
+    ]
+)
+
+
+def labels_sidecar(name: str) -> str:
+    """The sidecar of `LABELS` that stands beside the weights sidecar `name`."""
+    return f"{name}_labels"
+
 
 def sidecar_path(root: Path, name: str) -> Path:
     """`sidecars/{name}.parquet` under the dataset folder.

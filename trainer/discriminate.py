@@ -1,8 +1,10 @@
 """Score every label of a dataset out of sample and leave the scores beside the shards.
 
 The images are dealt into K folds; the discriminator that judges an image never saw it, neither with another
-instruction nor as gold. Machine samples are judged by their machine label, gold samples by the gold mask. Audit gold is
-not learnt from: it only measures how well the scores tell good labels (IoU >= 0.5) from bad ones.
+instruction nor as gold. Machine samples are judged by their machine label, gold samples by the gold mask. What it
+thinks of the machine's labels of gold samples stands in a sidecar of its own, since there learning may know the truth
+(trainer.measure.reliability). Audit gold is not learnt from: it only measures how well the scores tell good labels
+(IoU >= 0.5) from bad ones.
 """
 
 import hashlib
@@ -18,22 +20,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from annotators.calibration import reliability_bins
 from pipeline.shards import write_atomic
-from pipeline.sidecar import WEIGHTS, write_sidecar
+from pipeline.sidecar import LABELS, WEIGHTS, labels_sidecar, write_sidecar
 from trainer.config import TrainRecipe
 from trainer.data.config import DataConfig
 from trainer.data.sampler import Sampler, plain_batches
 from trainer.data.table import Table, load_table, take
-from trainer.data.tokens import Tokenizer, learn_tokenizer
+from trainer.data.tokens import learn_tokenizer
 from trainer.engine.loop import train
 from trainer.engine.side_by_side import run_side_by_side
-from trainer.models.discriminator import Discriminator
-from trainer.models.saved_model import build_segmenter, seeded
-from trainer.objectives.label_quality import SAME, LabelQuality
+from trainer.models.discriminator import Judge
+from trainer.models.protocol import TextTokens
+from trainer.models.registry import build_discriminator, build_tokens
+from trainer.models.saved_model import seeded
+from trainer.losses import SAME
+from trainer.objectives.label_quality import LabelQuality
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.dwsl import Dwsl
-
-BINS = 10
 
 
 def discriminate(
@@ -45,7 +49,7 @@ def discriminate(
     name: str = "weights",
     workers: int = 1,
 ) -> dict[str, Any]:
-    """Train K discriminators, write `sidecars/{name}.parquet` and `sidecars/discriminator.json`.
+    """Train K discriminators, write `sidecars/{name}.parquet`, `{name}_labels.parquet` and `discriminator.json`.
 
     Args:
         root: a finished dataset folder.
@@ -63,14 +67,15 @@ def discriminate(
     """
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
-    scores = np.full(len(table), np.nan, np.float64)
+    scores, of_labels = np.full((2, len(table)), np.nan, np.float64)
     jobs = [
         (root, recipe, fold, seed, None if out is None else out / f"fold-{fold}")
         for fold in range(recipe.discriminate.folds)
     ]
     for fold, its in run_side_by_side(score_fold, jobs, workers=workers):
-        scores[fold_of == fold] = its
+        scores[fold_of == fold], of_labels[fold_of == fold] = its
     assert np.isfinite(scores).all()
+    assert np.isfinite(of_labels).all()
     p_clean = torch.from_numpy(scores.astype(np.float32))
     config = recipe.discriminate
     weigher = Dwsl(f=config.f, zero_below=config.zero_below)
@@ -90,6 +95,8 @@ def discriminate(
             schema=WEIGHTS,
         ),
     )
+    judged = {"sample_id": list(table.ids), "p_label": of_labels, "fold": fold_of.astype(np.int16)}
+    write_sidecar(root, labels_sidecar(name), pa.table(judged, schema=LABELS))
     facts = {"folds": config.folds, "loss": config.loss, **measure_scores(table, scores)}
     facts["leakage_auc"] = leakage_auc(table, fold_of)
     text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
@@ -99,14 +106,23 @@ def discriminate(
 
 def score_fold(
     root: Path, recipe: TrainRecipe, fold: int, seed: int, folder: Path | None
-) -> NDArray[np.float64]:
-    """p_clean of the samples of one fold, in dataset order, by a discriminator that saw only the others."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """p_clean of the targets and of the machine labels of one fold, in dataset order.
+
+    By a discriminator that saw only the other folds. The two differ where the target is gold.
+    """
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
     others = take(table, np.flatnonzero(fold_of != fold).tolist())
     model, tokenizer = train_discriminator(others, recipe, seed=seed * 1000 + fold, folder=folder)
     mine = take(table, np.flatnonzero(fold_of == fold).tolist())
-    return score(model, mine, tokenizer=tokenizer)
+    scores = score(model, mine, tokenizer=tokenizer)
+    of_labels = scores.copy()
+    gold = np.flatnonzero(mine.is_gold.numpy())
+    if len(gold):
+        theirs = take(mine, gold.tolist())
+        of_labels[gold] = score(model, replace(theirs, target=theirs.label), tokenizer=tokenizer)
+    return scores, of_labels
 
 
 def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:
@@ -133,14 +149,13 @@ def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:
 
 def train_discriminator(
     table: Table, recipe: TrainRecipe, *, seed: int, folder: Path | None
-) -> tuple[Discriminator, Tokenizer]:
+) -> tuple[Judge, TextTokens]:
     """One discriminator over all samples of `table`, half of every batch gold."""
     texts = [text for phrasings in table.instructions for text in phrasings]
     data = DataConfig(**{**recipe.data.model_dump(), "gold_share": 0.5})
-    tokenizer = learn_tokenizer(texts, max_words=data.max_words, max_tokens=data.max_tokens)
+    tokenizer = build_tokens(recipe.model, texts, data=data)
     with seeded(seed):
-        guesser = build_segmenter(recipe.model, tokenizer)
-        model = Discriminator(guesser=guesser, width=recipe.model.width, dim=recipe.model.dim)
+        model = build_discriminator(recipe.model, tokenizer, size_hw=data.size_hw)
     drawn = torch.ones(len(table), dtype=torch.bool)
     sampler = Sampler(table=table, tokenizer=tokenizer, config=data, seed=seed, drawn=drawn)
     objective = LabelQuality(config=recipe.discriminate)
@@ -155,7 +170,7 @@ def train_discriminator(
 
 
 @torch.no_grad()
-def score(model: Discriminator, table: Table, *, tokenizer: Tokenizer) -> NDArray[np.float64]:
+def score(model: Judge, table: Table, *, tokenizer: TextTokens) -> NDArray[np.float64]:
     """p_clean of every sample's target, float64 n in [0, 1]."""
     model.eval()
     rows = [
@@ -183,18 +198,17 @@ def measure_scores(table: Table, scores: NDArray[np.float64]) -> dict[str, Any]:
             "fpr": [round(float(x), 5) for x in fpr[thin]],
             "tpr": [round(float(x), 5) for x in tpr[thin]],
         }
-    for b in range(BINS):
-        inside = np.minimum((judged * BINS).astype(int), BINS - 1) == b
-        if inside.any():
-            reliability.append(
-                {
-                    "lo": b / BINS,
-                    "hi": (b + 1) / BINS,
-                    "n": int(inside.sum()),
-                    "p_mean": round(float(judged[inside].mean()), 5),
-                    "good_share": round(float(good[inside].mean()), 5),
-                }
-            )
+    if len(good):
+        reliability = [
+            {
+                "lo": b.lo,
+                "hi": b.hi,
+                "n": b.n,
+                "p_mean": round(b.mean, 5),
+                "good_share": round(b.share, 5),
+            }
+            for b in reliability_bins(judged, good)
+        ]
     return {
         "auc_gold_vs_machine": _auc(is_gold, scores),
         "auc_good_vs_bad": _auc(good, judged),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.sidecar import WEIGHTS, read_sidecar
+from pipeline.sidecar import LABELS, WEIGHTS, read_sidecar
 from tests.trainer.conftest import make_samples, write_dataset
 from trainer.config import TrainRecipe
 from trainer.data.table import load_table, take
@@ -61,6 +61,13 @@ def test_the_sidecar_scores_every_sample_and_its_weights_have_mean_one(
     }  # fmt: skip
     discriminate(squares, recipe, name="second")
     assert read_sidecar(squares, "second").equals(table)
+    labels = read_sidecar(squares, "first_labels")
+    assert labels.schema.equals(LABELS)
+    assert labels["sample_id"].equals(table["sample_id"])
+    assert labels["fold"].equals(table["fold"])
+    of_label = labels["p_label"].to_numpy()
+    assert (of_label[machine] == p[machine]).all()
+    assert (of_label[~machine] != p[~machine]).any(), "gold samples are judged by both masks"
 
 
 def test_without_audit_gold_what_needs_it_is_null_or_empty(squares: Path):
