@@ -275,24 +275,44 @@ def _refuse_repeated_keys(node: yaml.Node | None) -> None:
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:
-    location = [str(part) for part in item["loc"]]
+    location = _without_tags(model, [str(part) for part in item["loc"]])
     name = ".".join(location)
     if item["type"] != "extra_forbidden":
         got = "" if item["type"] == "missing" else f" (got {item['input']!r:.80})"
         return f"{name}: {item['msg'].lower()}{got}"
-    known = _keys(model, location[:-1])
+    known = _keys(model, [str(part) for part in item["loc"]][:-1])
     near = difflib.get_close_matches(location[-1], known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown key {name!r}{hint} Known here: {', '.join(known)}"
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        if part not in model.model_fields:
-            continue
-        annotation = model.model_fields[part].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+    for index, part in enumerate(path):
+        inner = _parts(model, part)
         if inner:
-            model = inner[0]
+            chosen = "".join(path[index + 1 : index + 2])
+            model = next((m for m in inner if chosen in _kinds(m)), inner[0])
     return sorted(model.model_fields)
+
+
+def _without_tags(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys as a recipe writes them: pydantic puts the kind of a part that has several after its key."""
+    for index, part in enumerate(path[:-1]):
+        if any(path[index + 1] in _kinds(m) for m in _parts(model, part)):
+            return path[: index + 1] + path[index + 2 :]
+    return path
+
+
+def _parts(model: type[BaseModel], key: str) -> list[type[BaseModel]]:
+    """The models that may stand under a key."""
+    if key not in model.model_fields:
+        return []
+    annotation = model.model_fields[key].annotation
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+
+
+def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
+    """Values of `kind` that choose a model among those that may stand under a key."""
+    kind = model.model_fields.get("kind")
+    return () if kind is None else getattr(kind.annotation, "__args__", ())

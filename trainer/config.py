@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.config import Strict, load_recipe, recipe_hash, validate
 from trainer.data.config import DataConfig
 from trainer.engine.config import OptimConfig
-from trainer.models.config import ModelConfig
+from trainer.models.config import ModelConfig, TinyConfig
 from trainer.objectives.config import DiscriminateConfig, LossConfig
 from trainer.weighting.config import WeightConfig
 
@@ -19,7 +19,7 @@ class TrainRecipe(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = TinyConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     weight: WeightConfig = WeightConfig()
@@ -36,12 +36,9 @@ def load(name_or_file: str, overrides: Sequence[str] = ()) -> TrainRecipe:
     """
     raw = load_recipe(name_or_file, overrides, package="trainer.recipes")
     recipe: TrainRecipe = validate(TrainRecipe, raw, f"training recipe {name_or_file}")
-    if any(side < 16 or side % 8 for side in recipe.data.size_hw):
+    stride = recipe.model.stride
+    if any(side < 16 or side % stride for side in recipe.data.size_hw):
         raise ValueError(
-            f"data.size_hw: {recipe.data.size_hw}; expected multiples of 8, at least 16"
-        )
-    if recipe.model.dim % recipe.model.heads:
-        raise ValueError(
-            f"model.dim {recipe.model.dim} is no multiple of {recipe.model.heads} heads"
+            f"data.size_hw: {recipe.data.size_hw}; expected multiples of {stride}, at least 16"
         )
     return recipe

@@ -4,7 +4,7 @@ from importlib import resources
 
 import pytest
 
-from trainer.config import TrainRecipe, load
+from trainer.config import TrainRecipe, load, recipe_hash
 
 SHIPPED = sorted(
     f.name.removesuffix(".yaml")
@@ -38,3 +38,37 @@ def test_overrides_reach_into_the_recipe():
 def test_a_wrong_key_or_value_is_named(override: str, message: str):
     with pytest.raises(ValueError, match=message):
         load(SHIPPED[0], [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.kind=bass", r"expected tags: 'tiny', 'base'"),
+        ("model.widht=16", "unknown key 'model.widht'; did you mean 'width'"),
+        ("model.width=12", "model.width: .*multiple of 8"),
+    ],
+)
+def test_a_wrong_kind_or_key_of_a_model_is_named_as_the_recipe_writes_it(
+    override: str, message: str
+):
+    with pytest.raises(ValueError, match=message):
+        load("tiny", [override])
+
+
+def test_each_kind_of_model_names_its_own_keys():
+    base = ["model={kind: base, image: {model: a}, text: {model: b}}"]
+    recipe = load("tiny", [*base, "data.size_hw=[64, 64]"])
+    assert recipe.model.kind == "base"
+    assert TrainRecipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    with pytest.raises(ValueError, match=r"'model.image.modle'; did you mean 'model'"):
+        load("tiny", [*base, "model.image.modle=c"])
+    with pytest.raises(ValueError, match=r"'model.depht'; did you mean 'depth'\? .*mask_tokens"):
+        load("tiny", [*base, "model.depht=1"])
+    with pytest.raises(ValueError, match="multiples of 16"):
+        load("tiny", [*base, "data.size_hw=[72, 64]"])
+
+
+def test_a_recipe_without_a_kind_is_of_a_tiny_model_and_keeps_the_hash_it_had():
+    silent, said = TrainRecipe(name="a"), {"name": "a", "model": {"kind": "tiny"}}
+    assert recipe_hash(silent) == recipe_hash(TrainRecipe.model_validate(said))
+    assert "kind" not in silent.model_dump(mode="json")["model"]

@@ -1,13 +1,22 @@
-"""Kinds and sizes of models, as a recipe says them."""
+"""Kinds and sizes of models, as a recipe says them: `model.kind` chooses, and a recipe without it means `tiny`.
 
-from pydantic import Field
+`kind` is left out of what a tiny model's recipe is dumped and hashed as, so that runs from before there were other
+kinds keep their names.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config import Strict
 
 
-class ModelConfig(Strict):
-    """Sizes of the tiny model; small enough to train on one core."""
+class TinyConfig(Strict):
+    """Sizes of the tiny model; small enough to train on one core (trainer.models.segmenter)."""
 
+    stride: ClassVar[int] = 8
+    """Sides of the training frame are multiples of this."""
+    kind: Literal["tiny"] = Field(default="tiny", exclude=True)
     width: int = Field(default=24, ge=8, multiple_of=8)
     """Channels at half resolution; doubled at a quarter and an eighth."""
     dim: int = Field(default=64, ge=16, multiple_of=4)
@@ -15,3 +24,62 @@ class ModelConfig(Strict):
     depth: int = Field(default=2, ge=1)
     """Two-way attention blocks."""
     heads: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"model.dim {self.dim} is no multiple of {self.heads} heads")
+        return self
+
+
+class FrozenImageConfig(Strict):
+    """The frozen image encoder: SAM's."""
+
+    model: str
+    """A .pth file of segment-anything, a folder of transformers (`SamModel`), or the hub id of one."""
+    revision: str | None = None
+    """Commit of the hub, or `sha256:...` that local files must have."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of its products; auto is float32 on a CPU and bfloat16 on CUDA."""
+    embedding: Literal["float16", "float32"] = "float16"
+    """What an embedding is rounded to, whether it comes from the cache or not: so the cache changes no number."""
+    compile: bool = False
+    """Give its blocks to torch.compile; takes a minute at the first batch."""
+
+
+class FrozenTextConfig(Strict):
+    """The frozen text encoder: CLIP's or T5's, with its own tokenizer."""
+
+    model: str
+    """A folder of transformers (clip, clip_text_model or t5), or the hub id of one."""
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of its products; auto is float32 on a CPU and bfloat16 on CUDA."""
+
+
+class BaseConfig(Strict):
+    """Frozen SAM image encoder + frozen text encoder + trained mask decoder (trainer.models.base)."""
+
+    stride: ClassVar[int] = 16
+    kind: Literal["base"]
+    image: FrozenImageConfig
+    text: FrozenTextConfig
+    depth: int = Field(default=2, ge=1)
+    """Two-way blocks of the mask decoder."""
+    heads: int = Field(default=8, ge=1)
+    mlp: int = Field(default=2048, ge=8)
+    """Inner width of the blocks' MLPs."""
+    mask_tokens: int = Field(default=1, ge=1)
+    cache: Literal["none", "disk"] = "none"
+    """disk: the image encoder sees every photograph once, and what it makes of it is kept in
+    `$MASKMIX_HOME/embeddings` (trainer.models.embeddings). Needs an augmentation that leaves pixels alone."""
+
+
+def _named(raw: Any) -> Any:
+    return {"kind": "tiny", **raw} if isinstance(raw, dict) else raw
+
+
+ModelConfig = Annotated[
+    TinyConfig | BaseConfig, Field(discriminator="kind"), BeforeValidator(_named)
+]
+"""What stands under `model` in a recipe."""

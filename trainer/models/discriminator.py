@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.models.encoders import ImageEncoder
+from trainer.models.judge import Sight
 from trainer.models.segmenter import Segmenter
 
 
@@ -30,30 +31,34 @@ class Discriminator(nn.Module):
         _, w4, w8 = self.eyes.widths
         self.film4 = nn.Linear(dim, 2 * w4)
         self.film8 = nn.Linear(dim, 2 * w8)
-        self.judge = nn.Sequential(
+        self.head = nn.Sequential(
             nn.Linear(3 * w4 + w8 + dim + 6, 96), nn.GELU(), nn.Linear(96, 48), nn.GELU(), nn.Linear(48, 1)
         )  # fmt: skip
 
-    def guess(self, image: Tensor, tokens: Tensor) -> Tensor:
-        """Mask logits b1hw from image b3hw and tokens bt alone."""
-        return self.guesser(image, tokens)
+    def look(self, image: Tensor, tokens: Tensor, embedding: Tensor | None = None) -> Sight:
+        """The guess; the eyes open only when there is a mask to look at, since it is one of their channels."""
+        seen = self.guesser.encode(image, tokens, embedding)
+        guess = self.guesser.decode(seen)
+        return Sight(image=image, tokens=tokens, guess=guess, text=seen.pooled)
 
     def forward(
-        self, image: Tensor, tokens: Tensor, mask: Tensor, guess: Tensor | None = None
+        self, image: Tensor, tokens: Tensor, mask: Tensor, embedding: Tensor | None = None
     ) -> Tensor:
-        """image b3hw, tokens bt, mask b1hw in [0, 1] -> verdict logits b. `guess` saves computing it twice."""
-        if guess is None:
-            guess = self.guess(image, tokens)
-        g = guess.detach().sigmoid()
-        _, text = self.guesser.text(tokens)
-        text = text.detach()
-        _, f4, f8 = self.eyes(torch.cat([image, mask, g, (mask - g).abs()], 1))
+        """image b3hw, tokens bt, mask b1hw in [0, 1] -> verdict logits b."""
+        return self.judge(self.look(image, tokens, embedding), mask)
+
+    def judge(self, sight: Sight, mask: Tensor) -> Tensor:
+        """Verdict logits b of masks b1hw in [0, 1]."""
+        assert sight.guess is not None
+        assert sight.text is not None
+        g, text = sight.guess.detach().sigmoid(), sight.text.detach()
+        _, f4, f8 = self.eyes(torch.cat([sight.image, mask, g, (mask - g).abs()], 1))
         f4 = _film(f4, self.film4(text))
         f8 = _film(f8, self.film8(text))
         inside = _pool(f4, nn.functional.avg_pool2d(mask, 4))
         outside = _pool(f4, nn.functional.avg_pool2d(1.0 - mask, 4))
         facts = [inside, outside, f4.amax((2, 3)), f8.mean((2, 3)), text, overlap_facts(mask, g)]
-        return self.judge(torch.cat(facts, 1))[:, 0]
+        return self.head(torch.cat(facts, 1))[:, 0]
 
 
 def overlap_facts(mask: Tensor, guess: Tensor) -> Tensor:

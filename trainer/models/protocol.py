@@ -29,8 +29,9 @@ class MaskModel(Protocol):
     """An `nn.Module` whose forward is `decode(encode(image, tokens, embedding))`.
 
     A model with frozen parts sets `requires_grad` of their parameters to False: the loop trains, averages and saves the
-    others only. `embedding` (`Batch.embedding`) is what its frozen image encoder made of `image` before; a model without
-    one is never given any. map_channels are the channels of `Features.maps`, text_dim the width of `Features.pooled`.
+    others only. `embedding` (`Batch.embedding`) is what its frozen encoder made of `image` before; a model without
+    an encoder of that kind is never given one. map_channels are the channels of `Features.maps`, text_dim the width of
+    `Features.pooled`.
     """
 
     map_channels: tuple[int, ...]
@@ -52,8 +53,11 @@ class MaskModel(Protocol):
 class TextTokens(Protocol):
     """Text to token ids. `pad` fills short rows; `unknown` is what a dropped word reads as, None: drop none."""
 
-    pad: int
-    unknown: int | None
+    @property
+    def pad(self) -> int: ...
+
+    @property
+    def unknown(self) -> int | None: ...
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """int64 bt, padded at the right end with `pad`."""

@@ -1,20 +1,33 @@
-"""A trained segmenter as two files: model.safetensors, and model.json with what is needed to build it again."""
+"""A trained segmenter as two files: model.safetensors, and model.json with what is needed to build it again.
+
+Frozen parts are not copied: model.json says which weights they are of (path or hub id, and hash or commit), and a
+model is loaded with those weights or not at all. So a model over a frozen encoder is as small as what it learnt.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from pipeline.shards import write_atomic
 from trainer.config import TrainRecipe
-from trainer.data.tokens import Tokenizer
 from trainer.models.config import ModelConfig
-from trainer.models.segmenter import Segmenter
+from trainer.models.protocol import TextTokens
+from trainer.models.registry import (
+    build_model,
+    frozen_parts,
+    read_tokens,
+    tokens_facts,
+    with_frozen,
+)
 
 TENSORS = "model.safetensors"
 FACTS = "model.json"
@@ -25,18 +38,35 @@ FORMAT = 1
 class SavedModel:
     """A segmenter in evaluation mode with its tokenizer, frame and threshold."""
 
-    segmenter: Segmenter
-    tokenizer: Tokenizer
+    segmenter: nn.Module
+    """A `trainer.models.protocol.MaskModel`."""
+    tokenizer: TextTokens
     size_hw: tuple[int, int]
     threshold: float
 
 
-def build_segmenter(config: ModelConfig, tokenizer: Tokenizer) -> Segmenter:
-    """A fresh segmenter; its parameters come from torch's global generator, see `seeded`."""
-    return Segmenter(
-        vocabulary=tokenizer.size, max_tokens=tokenizer.max_tokens, width=config.width, dim=config.dim,
-        depth=config.depth, heads=config.heads,
-    )  # fmt: skip
+def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model without its frozen parameters, detached."""
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    state = model.state_dict()
+    return {name: value.detach() for name, value in state.items() if name not in frozen}
+
+
+def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `trained_tensors` gave.
+
+    Raises:
+        ValueError: they are of another model.
+    """
+    expected = trained_tensors(model)
+    if odd := sorted(expected.keys() ^ tensors.keys()):
+        raise ValueError(
+            f"the tensors are of another model: {len(odd)} names differ, first {odd[0]!r}"
+        )
+    try:
+        model.load_state_dict(dict(tensors), strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"the tensors are of another model: {error}") from error
 
 
 @contextmanager
@@ -48,20 +78,23 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def save_model(
-    folder: Path, segmenter: Segmenter, *, recipe: TrainRecipe, tokenizer: Tokenizer
+    folder: Path, segmenter: nn.Module, *, recipe: TrainRecipe, tokenizer: TextTokens
 ) -> None:
     """Write both files atomically; the JSON last, with the sha256 of the tensors."""
-    data = save({k: v.detach().contiguous() for k, v in sorted(segmenter.state_dict().items())})
+    data = save({k: v.contiguous() for k, v in sorted(trained_tensors(segmenter).items())})
+    trained = sum(p.numel() for p in segmenter.parameters() if p.requires_grad)
+    frozen = {part: asdict(named) for part, named in frozen_parts(recipe.model).items()}
     facts = {
         "format": FORMAT,
+        "frozen": frozen,
         "kind": "maskmix-segmenter",
-        "max_tokens": tokenizer.max_tokens,
         "model": recipe.model.model_dump(mode="json"),
-        "parameters": sum(p.numel() for p in segmenter.parameters()),
+        "parameters": trained,
+        "parameters_frozen": sum(p.numel() for p in segmenter.parameters()) - trained,
         "sha256": hashlib.sha256(data).hexdigest(),
         "size_hw": list(recipe.data.size_hw),
         "threshold": recipe.threshold,
-        "words": list(tokenizer.words),
+        **tokens_facts(recipe.model, tokenizer),
     }
     write_atomic(folder / TENSORS, data)
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
@@ -72,7 +105,8 @@ def load_model(folder: Path) -> SavedModel:
     """Read a trained model.
 
     Raises:
-        ValueError: there is none, or its files are damaged or do not belong together.
+        ValueError: there is none, its files are damaged or do not belong together, or the weights of its frozen parts
+            are not to be had or not those that it was trained with.
     """
     if not (folder / FACTS).exists():
         raise ValueError(
@@ -86,10 +120,13 @@ def load_model(folder: Path) -> SavedModel:
         raise ValueError(f"{folder}: model files are not readable: {error!r}") from error
     if not whole:
         raise ValueError(f"{folder}: {TENSORS} is not what {FACTS} says; train again or restore it")
-    tokenizer = Tokenizer(words=tuple(facts["words"]), max_tokens=facts["max_tokens"])
-    segmenter = build_segmenter(ModelConfig(**facts["model"]), tokenizer)
-    segmenter.load_state_dict(load(data))
     size_hw = (int(facts["size_hw"][0]), int(facts["size_hw"][1]))
+    config: Any = TypeAdapter(ModelConfig).validate_python(facts["model"])
+    frozen: dict[str, Any] = facts.get("frozen", {})
+    config = with_frozen(config, {part: named["revision"] for part, named in frozen.items()})
+    tokenizer = read_tokens(config, facts)
+    segmenter = build_model(config, tokenizer, size_hw=size_hw)
+    load_trained(segmenter, load(data))
     return SavedModel(
         segmenter=segmenter.eval(),
         tokenizer=tokenizer,

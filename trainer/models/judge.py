@@ -1,0 +1,57 @@
+"""What every discriminator offers: look once at image and text, then judge as many masks for them as one likes.
+
+A training step judges three masks a sample (its own, another's, the machine's), and looking is what costs: a frozen
+encoder, a guess.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a discriminator has seen of b samples before it is shown a mask.
+
+    image: b3hw, RGB in [0, 1]. tokens: bt. guess: mask logits b1hw made from image and text alone, with their gradient;
+    None for a discriminator that does not guess. text: bd, the instruction as one vector. maps: features of the image,
+    finest first, each bcrs.
+    """
+
+    image: Tensor
+    tokens: Tensor
+    guess: Tensor | None = None
+    text: Tensor | None = None
+    maps: tuple[Tensor, ...] = ()
+
+    def pick(self, rows: Tensor) -> "Sight":
+        """Some of the samples: `rows` is bool b, or indices."""
+        return Sight(
+            image=self.image[rows],
+            tokens=self.tokens[rows],
+            guess=None if self.guess is None else self.guess[rows],
+            text=None if self.text is None else self.text[rows],
+            maps=tuple(m[rows] for m in self.maps),
+        )
+
+
+class Judge(Protocol):
+    """An `nn.Module` that says whether a human would have drawn this mask for this instruction.
+
+    Its forward is `judge(look(image, tokens, embedding), mask)`. The verdict gives no gradient to the guess.
+    """
+
+    def look(self, image: Tensor, tokens: Tensor, embedding: Tensor | None = None) -> Sight:
+        """As `trainer.models.protocol.MaskModel.encode`."""
+        ...
+
+    def judge(self, sight: Sight, mask: Tensor) -> Tensor:
+        """Verdict logits b of masks b1hw in [0, 1]."""
+        ...
+
+    def __call__(
+        self, image: Tensor, tokens: Tensor, mask: Tensor, embedding: Tensor | None = None
+    ) -> Tensor:
+        """Verdict logits b."""
+        ...
