@@ -94,9 +94,26 @@ def fit(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     dataset: TrainArgument,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="refcoco, refcoco-strict or grefcoco: every sentence, by split, as papers do."
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on a dataset with gold: gIoU, cIoU, P@t, by style and source."""
+    if protocol:
+        from trainer.measure.refcoco import check_protocol, table_text
+        from trainer.measure.refcoco_run import evaluate_refcoco
+
+        chosen = check_protocol(protocol)
+        found = evaluate_refcoco(run, _local(dataset), protocol=chosen)
+        if as_json:
+            say_json(found)
+        else:
+            typer.echo(table_text(found["rows"], chosen))
+        return
     from trainer.measure.evaluate import evaluate as measure
 
     facts = measure(run, _local(dataset))
@@ -163,6 +180,33 @@ def compare(
         say_json(result)
     else:
         typer.echo(table_text(result))
+
+
+@app.command()
+def study(
+    file: Annotated[str, typer.Argument(help="A shipped study or a .yaml file.")],
+    out: OutOption,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder that {data} stands for in the study.")
+    ] = None,
+    override: SetOption = None,
+    workers: WorkersOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare weighting methods over many data sets, noises and shares of gold. Run it again to resume."""
+    from trainer.study import load, run_study
+
+    facts = run_study(
+        load(file, override or []),
+        out=out,
+        data=data,
+        workers=workers,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    if as_json:
+        say_json(facts)
+    else:
+        typer.echo((out / "study.txt").read_text())
 
 
 @app.command()

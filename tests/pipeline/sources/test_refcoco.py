@@ -67,7 +67,8 @@ def test_a_ref_becomes_a_sample_with_its_sentences_and_its_mask(tmp_path: Path):
     got = source(tmp_path, ref(7, 10, "the dog", "left dog", "the dog"))
     sample = the_sample(got)
     assert (sample.id, sample.instructions) == ("refcoco-7", ("the dog", "left dog"))
-    assert (sample.style, dict(sample.extra)) == ("refcoco", {"ann_ids": [10], "no_target": False})
+    extra = {"ann_ids": [10], "no_target": False, "sentence_times": [2, 1]}
+    assert (sample.style, dict(sample.extra)) == ("refcoco", extra)
     assert sample.source.split == "train"
     assert (sample.source.licence, sample.source.url) == ("Attribution License", "u")
     assert sample.source.key == "COCO_train2014_000000000001.jpg"
