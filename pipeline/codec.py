@@ -121,6 +121,12 @@ def gold_of(fields: Mapping[str, Any]) -> Mask | None:
     return _mask(fields["gold"]) if fields["gold_role"] else None
 
 
+def wordings_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """`Sample.wordings` of a json member."""
+    enriched = [p["text"] for p in fields["phrases"] if p["role"] == "enriched"]
+    return tuple(dict.fromkeys((*fields["instructions"], *enriched)))
+
+
 def sniff(image: bytes) -> str:
     """The format of image bytes, from the first of them: "jpg", "png" or "unknown"."""
     if image[:3] == b"\xff\xd8\xff":

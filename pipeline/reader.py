@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.codec import decode_sample
-from pipeline.manifest import read_manifest, read_receipts
+from pipeline.manifest import Receipt, read_manifest, read_receipts
 from pipeline.records import Sample
 from pipeline.shards import Members, read_shard
 
 
-def iterate_members(root: Path) -> Iterator[tuple[str, Members]]:
-    """(id, members by suffix) of every sample, in dataset order, undecoded.
+def checked_shards(root: Path) -> list[tuple[Path, Receipt]]:
+    """The shards of a finished dataset in order, each with the receipt that says what must be in it.
 
     Raises:
-        ValueError: the dataset is unfinished, or a shard is missing, cut, damaged or not what its receipt says.
+        ValueError: the dataset is unfinished, or a shard is missing. What the shards hold is not looked at.
     """
     manifest = read_manifest(root)
     receipts = {r.shard: r for r in read_receipts(root) if r.shard}
@@ -23,12 +23,20 @@ def iterate_members(root: Path) -> Iterator[tuple[str, Members]]:
             f"{root}: manifest and receipts disagree about {odd}; run `maskmix verify {root}`"
         )
     for shard in manifest.shards:
-        path = root / shard
-        if not path.exists():
+        if not (root / shard).exists():
             raise ValueError(
                 f"{root}: shard {shard} is missing; delete its receipt and run the build again"
             )
-        receipt = receipts[shard]
+    return [(root / shard, receipts[shard]) for shard in manifest.shards]
+
+
+def iterate_members(root: Path) -> Iterator[tuple[str, Members]]:
+    """(id, members by suffix) of every sample, in dataset order, undecoded.
+
+    Raises:
+        ValueError: the dataset is unfinished, or a shard is missing, cut, damaged or not what its receipt says.
+    """
+    for path, receipt in checked_shards(root):
         yield from read_shard(path, sha256=receipt.sha256, count=receipt.committed)
 
 

@@ -16,8 +16,9 @@ from pipeline.shards import write_atomic
 from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe, recipe_hash
 from trainer.data.sampler import Sampler
-from trainer.data.table import Table, load_table, with_weights
+from trainer.data.table import Table, load_table
 from trainer.data.tokens import learn_tokenizer
+from trainer.data.weights import with_weights
 from trainer.engine.loop import train
 from trainer.models.saved_model import FACTS, build_segmenter, save_model, seeded
 from trainer.objectives.segmentation import Segmentation

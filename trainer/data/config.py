@@ -1,5 +1,7 @@
 """How samples become batches, as a recipe says it."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.config import Strict
@@ -30,4 +32,13 @@ class DataConfig(Strict):
     """Share of gold samples in every batch; None takes them as they come."""
     max_words: int = Field(default=4096, ge=1)
     max_tokens: int = Field(default=24, ge=1)
+    lanes: int | None = Field(default=None, ge=1)
+    """Streams that an epoch is dealt to (trainer.data.order); every number of processes that divides it sees the same
+    batches. None: as many as there are processes."""
+    window: int = Field(default=16, ge=1)
+    """Neighbouring shards of a lane that are shuffled together."""
     augment: AugmentConfig = AugmentConfig()
+    cache: Literal["memory", "shards", "auto"] = Field(default="auto", exclude=True)
+    """Where pixels come from: all decoded into memory first, or from the shards as they are needed; auto: memory when
+    they take at most memory_mb. Decides no byte of a batch, so neither is part of the resolved recipe or its hash."""
+    memory_mb: int = Field(default=4096, ge=0, exclude=True)

@@ -1,32 +1,45 @@
-"""Which samples make the batch of a step, and the batch itself: pure functions of (table, recipe, seed, step).
+"""Which samples make the batch of a step, and the batch itself: pure functions of (dataset, recipe, seed, step).
 
-Nothing is remembered between steps, so training resumed at step k sees what an uninterrupted run saw. Gold and machine
-samples are two streams, each reshuffled once an epoch of its own; a recipe may fix gold's share of every batch.
+Nothing is remembered between steps, so training resumed at step k sees what an uninterrupted run saw, whoever makes the
+batches. Gold and machine samples are two streams, each reshuffled once an epoch of its own (trainer.data.order); a
+recipe may fix gold's share of every batch. With several processes the global batch of a step stays what it is, and each
+makes its share of it: all chance is drawn for the global batch and then taken apart.
+
+A process stays with its own lanes of a stream when the samples that a batch takes from the stream divide among the
+processes; where gold_share makes that number odd, it also reads from others' shards, and nothing else changes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data.augment import draw_mirrors, drop_words, move, recolour, swap_sides
+from trainer.data.augment import Draws, choose_mirrors, draw, drop_words, move, recolour, swap_sides
 from trainer.data.batch import Batch
 from trainer.data.config import DataConfig
-from trainer.data.table import Table
-from trainer.data.tokens import Tokenizer
+from trainer.data.order import Stream
+from trainer.data.protocol import Store
+from trainer.data.share import Share
+from trainer.models.protocol import TextTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
-    """Draws batches from the rows of `table` where `drawn` (bool n) is true."""
+    """Draws batches from the rows of `table` where `drawn` (bool n) is true.
 
-    table: Table
-    tokenizer: Tokenizer
+    share: which part of each global batch `batch_at` makes.
+    """
+
+    table: Store
+    tokenizer: TextTokens
     config: DataConfig
     seed: int
     drawn: Tensor
+    share: Share = field(default_factory=Share)
+    _streams: tuple[tuple[int, Stream], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not bool(self.drawn.any()):
@@ -34,57 +47,82 @@ class Sampler:
                 "no sample counts: the table has no gold (role 'train') or every weight is 0; "
                 "build with gold, or choose another weighting"
             )
+        self.share.of(self.config.batch)
+        object.__setattr__(self, "_streams", tuple(self._make_streams()))
 
     def batch_at(self, step: int) -> Batch:
-        """The batch of a step, augmented."""
-        rows = self.rows_at(step)
-        generator = torch.Generator().manual_seed(_mix(self.seed, step))
+        """This process's share of the batch of a step, augmented."""
+        size = self.config.batch
+        own = self.share.of(size)
+        seed = _mix(self.seed, step)
         return make_batch(
-            self.table, rows, tokenizer=self.tokenizer, config=self.config, generator=generator
+            self.table,
+            self.rows_at(step)[own.start :: own.step],
+            tokenizer=self.tokenizer,
+            config=self.config,
+            draws=draw(seed, count=size, tokens=self.config.max_tokens, own=own),
         )
 
     def rows_at(self, step: int) -> NDArray[np.int64]:
-        """Rows of the table that make the batch of a step."""
-        gold = np.flatnonzero((self.drawn & self.table.is_gold).numpy())
-        machine = np.flatnonzero((self.drawn & ~self.table.is_gold).numpy())
-        share, size = self.config.gold_share, self.config.batch
-        if share is None or not len(gold) or not len(machine):
-            return _stream(np.sort(np.concatenate([gold, machine])), self.seed, step, size)
-        count = round(share * size)
-        return np.concatenate(
-            [
-                _stream(gold, self.seed + 1, step, count),
-                _stream(machine, self.seed + 2, step, size - count),
-            ]
+        """Rows of the table that make the global batch of a step, gold first where the recipe fixes its share."""
+        return np.concatenate([stream.at(step * count, count) for count, stream in self._streams])
+
+    def _make_streams(self) -> Iterator[tuple[int, Stream]]:
+        """(samples of a batch, stream they come from)."""
+        gold, size = self.config.gold_share, self.config.batch
+        drawn, is_gold = self.drawn, self.table.is_gold
+        if gold is None or not bool((drawn & is_gold).any()) or not bool((drawn & ~is_gold).any()):
+            yield size, self._stream(drawn, 0)
+            return
+        count = round(gold * size)
+        yield count, self._stream(drawn & is_gold, 1)
+        yield size - count, self._stream(drawn & ~is_gold, 2)
+
+    def _stream(self, chosen: Tensor, number: int) -> Stream:
+        lanes = self.config.lanes or self.share.world
+        if lanes % self.share.world:
+            raise ValueError(
+                f"data.lanes is {lanes}, which does not divide among {self.share.world} processes; "
+                f"set it to a multiple of {self.share.world}"
+            )
+        return Stream(
+            rows=np.flatnonzero(chosen.numpy()),
+            shard_of=self.table.shard_of[chosen].numpy(),
+            key=(self.seed, number),
+            lanes=lanes,
+            window=self.config.window,
         )
 
 
 def make_batch(
-    table: Table,
+    table: Store,
     rows: NDArray[np.int64],
     *,
-    tokenizer: Tokenizer,
+    tokenizer: TextTokens,
     config: DataConfig,
-    generator: torch.Generator,
+    draws: Draws,
 ) -> Batch:
-    """The samples at `rows`, one phrasing each, augmented as `config.augment` says."""
+    """The samples at `rows`, one phrasing each, augmented as `config.augment` says and `draws` has it.
+
+    Tokens are padded to the longest of these texts, so a share of a batch may be narrower than the whole.
+    """
     augment = config.augment
     index = torch.from_numpy(rows)
-    choices = torch.rand(len(rows), generator=generator).tolist()
-    texts = [
-        table.instructions[row][int(u * len(table.instructions[row]))]
-        for row, u in zip(rows.tolist(), choices, strict=True)
-    ]
-    mirror = draw_mirrors(texts, augment, generator)
+    wanted: list[int] = rows.tolist()
+    texts = []
+    for row, u in zip(wanted, draws.phrasing.tolist(), strict=True):
+        phrasings = table.instructions[row]
+        texts.append(phrasings[int(u * len(phrasings))])
+    mirror = choose_mirrors(texts, augment, draws)
     texts = [swap_sides(t) if flip else t for t, flip in zip(texts, mirror.tolist(), strict=True)]
-    image = table.images[table.image_of[index]].float() / 255.0
-    masks = torch.stack([table.target[index], table.label[index]], 1).float() / 255.0
+    frames = table.frames(rows)
+    masks = torch.stack([frames.target, frames.label], 1).float() / 255.0
     image, masks, valid, theta = move(
-        image, masks, mirror=mirror, config=augment, generator=generator
+        frames.image.float() / 255.0, masks, mirror=mirror, config=augment, draws=draws
     )
     return Batch(
-        image=recolour(image, augment, generator) * valid,
-        tokens=drop_words(tokenizer.encode(texts), augment, generator),
+        image=recolour(image, augment, draws) * valid,
+        tokens=drop_words(tokenizer.encode(texts), tokenizer, config=augment, draws=draws),
         mask=masks[:, :1],
         label=masks[:, 1:],
         pixel_valid=valid,
@@ -93,32 +131,19 @@ def make_batch(
         p_clean=table.p_clean[index],
         is_gold=table.is_gold[index],
         rows=index,
-        ids=tuple(table.ids[row] for row in rows.tolist()),
+        ids=tuple(table.ids[row] for row in wanted),
     )
 
 
 def plain_batches(
-    table: Table, *, tokenizer: Tokenizer, size: int
-) -> list[tuple[slice, Tensor, Tensor, Tensor]]:
+    table: Store, *, tokenizer: TextTokens, size: int
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """Every sample once, in order, not augmented, first phrasing: (rows, image b3hw, tokens bt, label b1hw)."""
-    batches = []
     for start in range(0, len(table), size):
         rows = slice(start, min(start + size, len(table)))
-        image = table.images[table.image_of[rows]].float() / 255.0
+        frames = table.frames(np.arange(rows.start, rows.stop))
         tokens = tokenizer.encode([texts[0] for texts in table.instructions[rows]])
-        batches.append((rows, image, tokens, table.label[rows, None].float() / 255.0))
-    return batches
-
-
-def _stream(rows: NDArray[np.int64], seed: int, step: int, count: int) -> NDArray[np.int64]:
-    """`count` rows from an endless, per-epoch shuffled stream, at the position of `step`."""
-    places = np.arange(step * count, (step + 1) * count)
-    picked = np.empty(count, np.int64)
-    for epoch in np.unique(places // len(rows)):
-        order = np.random.default_rng([seed, int(epoch)]).permutation(rows)
-        here = places // len(rows) == epoch
-        picked[here] = order[places[here] % len(rows)]
-    return picked
+        yield rows, frames.image.float() / 255.0, tokens, frames.label[:, None].float() / 255.0
 
 
 def _mix(seed: int, step: int) -> int:

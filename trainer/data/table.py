@@ -6,8 +6,8 @@ themselves, which come first. The wall between learning and measuring stands her
 role "audit" is never a target, only a number (`label_iou`) that reports may use.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.codec import decode_sample
 from pipeline.intake.images import decode
-from pipeline.reader import iterate_samples
+from pipeline.reader import checked_shards
 from pipeline.records import Sample
-from pipeline.sidecar import read_sidecar
+from pipeline.shards import read_shard
+from trainer.data.protocol import Frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +31,7 @@ class Table:
     images: uint8 m3hw RGB. image_of: int64 n, row of `images`. target: uint8 nhw, what a model learns (gold where
     `is_gold`, else the machine label). label: uint8 nhw, the machine label. is_gold: bool n. label_iou: float32 n, IoU
     of machine label and gold at the stored size where any gold is known, NaN elsewhere; for reports, and for learning
-    only where `is_gold`. p_clean, weight: float32 n from the weights sidecar, ones without one.
+    only where `is_gold`. p_clean, weight: float32 n from the weights sidecar, ones without one. shard_of: int32 n.
     """
 
     ids: tuple[str, ...]
@@ -43,9 +45,25 @@ class Table:
     label_iou: Tensor
     p_clean: Tensor
     weight: Tensor
+    shard_of: Tensor
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """The training frame."""
+        h, w = self.images.shape[2:]
+        return h, w
+
+    def frames(self, rows: NDArray[np.int64]) -> Frames:
+        """The pixels of `rows`, in that order."""
+        index = torch.from_numpy(rows)
+        return Frames(
+            image=self.images[self.image_of[index]],
+            target=self.target[index],
+            label=self.label[index],
+        )
 
 
 def load_table(root: Path, *, size_hw: tuple[int, int], oracle: bool = False) -> Table:
@@ -68,7 +86,8 @@ def load_table(root: Path, *, size_hw: tuple[int, int], oracle: bool = False) ->
     labels: list[NDArray[np.uint8]] = []
     is_gold: list[bool] = []
     ious: list[float] = []
-    for sample in iterate_samples(root):
+    shard_of: list[int] = []
+    for shard, sample in _samples(root):
         assert sample.label is not None, sample.id
         sha = sample.source.image_sha256
         if sha not in row_of:
@@ -88,6 +107,7 @@ def load_table(root: Path, *, size_hw: tuple[int, int], oracle: bool = False) ->
         )
         is_gold.append(learn)
         ious.append(np.nan if gold is None else _iou(sample.label.mask >= 128, gold))
+        shard_of.append(shard)
     if not ids:
         raise ValueError(f"{root} holds no sample; there is nothing to learn from")
     n = len(ids)
@@ -103,34 +123,8 @@ def load_table(root: Path, *, size_hw: tuple[int, int], oracle: bool = False) ->
         label_iou=torch.tensor(ious, dtype=torch.float32),
         p_clean=torch.ones(n),
         weight=torch.ones(n),
+        shard_of=torch.tensor(shard_of, dtype=torch.int32),
     )
-
-
-def with_weights(table: Table, root: Path, *, sidecar: str = "weights") -> Table:
-    """The table with `p_clean` and `weight` of a weights sidecar (pipeline.sidecar.WEIGHTS).
-
-    Raises:
-        ValueError: there is no such sidecar, it does not score every sample, or a score is out of its range.
-    """
-    scores = read_sidecar(root, sidecar).select(["sample_id", "p_clean", "weight"]).to_pydict()
-    row_of = {sample_id: i for i, sample_id in enumerate(scores["sample_id"])}
-    missing = [sample_id for sample_id in table.ids if sample_id not in row_of]
-    if missing:
-        raise ValueError(
-            f"sidecar {sidecar!r} of {root} lacks {len(missing)} samples, first {missing[0]!r}; "
-            "it is of another build: run `maskmix discriminate` again"
-        )
-    rows = [row_of[sample_id] for sample_id in table.ids]
-    p_clean = torch.tensor([scores["p_clean"][i] for i in rows], dtype=torch.float32)
-    weight = torch.tensor([scores["weight"][i] for i in rows], dtype=torch.float32)
-    odd = ~(torch.isfinite(weight) & (weight >= 0) & (p_clean >= 0) & (p_clean <= 1))
-    if bool(odd.any()):
-        at = int(odd.nonzero()[0])
-        raise ValueError(
-            f"sidecar {sidecar!r} of {root}: {int(odd.sum())} samples have a p_clean outside [0, 1] or a weight that "
-            f"is negative or not finite, first {table.ids[at]!r} ({float(p_clean[at])}, {float(weight[at])})"
-        )
-    return replace(table, p_clean=p_clean, weight=weight)
 
 
 def take(table: Table, rows: Sequence[int]) -> Table:
@@ -148,6 +142,7 @@ def take(table: Table, rows: Sequence[int]) -> Table:
         label_iou=table.label_iou[index],
         p_clean=table.p_clean[index],
         weight=table.weight[index],
+        shard_of=table.shard_of[index],
     )
 
 
@@ -175,6 +170,13 @@ def resize_image(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[
 def resize_mask(mask: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """uint8 (h, w) squashed to `size_hw`; a border pixel becomes the share of it that is covered, in 0..255."""
     return np.asarray(cv2.resize(mask, size_hw[::-1], interpolation=_rule(mask, size_hw)), np.uint8)
+
+
+def _samples(root: Path) -> Iterator[tuple[int, Sample]]:
+    """(number of its shard, sample), in dataset order."""
+    for number, (path, receipt) in enumerate(checked_shards(root)):
+        for key, members in read_shard(path, sha256=receipt.sha256, count=receipt.committed):
+            yield number, decode_sample(key, members)
 
 
 def _rule(array: NDArray[np.uint8], size_hw: tuple[int, int]) -> int:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class Tokenizer:
 
     words: tuple[str, ...]
     max_tokens: int = 24
+    pad: int = field(default=PAD, init=False)
+    unknown: int | None = field(default=UNKNOWN, init=False)
 
     @property
     def size(self) -> int:

@@ -61,6 +61,6 @@ def test_samples_that_do_not_count_are_never_drawn(table: Table):
 
 def test_plain_batches_cover_the_table_in_order(table: Table):
     tokenizer = sampler(table).tokenizer
-    batches = plain_batches(table, tokenizer=tokenizer, size=20)
+    batches = list(plain_batches(table, tokenizer=tokenizer, size=20))
     assert [image.shape[0] for _, image, _, _ in batches] == [20, 20, 8]
     assert torch.equal(torch.cat([label for *_, label in batches])[:, 0], table.label.float() / 255)

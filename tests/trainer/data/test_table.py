@@ -11,7 +11,8 @@ import torch
 from annotators.masks import encode_mask
 from pipeline.sidecar import WEIGHTS, write_sidecar
 from tests.trainer.conftest import make_samples, write_dataset
-from trainer.data.table import load_table, resize_mask, take, with_weights
+from trainer.data.table import load_table, resize_mask, take
+from trainer.data.weights import with_weights
 
 
 def test_images_are_decoded_once_and_shared_by_their_instructions(squares: Path):
