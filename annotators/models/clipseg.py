@@ -5,8 +5,7 @@ decoder. The decoder's logits cover the whole picture, squeezed to a square; sig
 picture's size, then the cut. A resized probability stays between its neighbours, so the cut edge is where the model
 has it, whereas resized logits would move it towards the surer side.
 
-`score_raw` and `mask_score` are the mean probability inside the mask; `stability` is the IoU of the masks cut at
-`mask_threshold` plus and minus `spread`, as Segment Anything defines it (arXiv 2304.02643, section 5).
+What score and stability mean is said in `annotators.models.soft_mask`.
 
 Quality with trained weights is unverified here; to see it:
 `maskmix experts try clipseg "the phrase" --image photo.jpg --set model=CIDAS/clipseg-rd64-refined`.
@@ -19,10 +18,10 @@ import numpy as np
 
 from annotators.candidate import Candidate
 from annotators.identity import Identity
-from annotators.masks import encode_mask
 from annotators.models.box_choice import Floats, made_by
 from annotators.models.encodings import Encodings
 from annotators.models.prompt import check_prompt, fill
+from annotators.models.soft_mask import check_cut, cut
 from annotators.models.torch_model import TorchModel, in_chunks, photographs
 from annotators.phrase import Phrase
 from annotators.protocols import Image
@@ -60,11 +59,7 @@ class ClipSegExpert:
         spread: float = 0.05,
         keep: int = 8,
     ) -> None:
-        if not 0.0 < mask_threshold - spread <= mask_threshold + spread < 1.0:
-            raise ValueError(
-                f"expert {self.name!r}: mask_threshold {mask_threshold} with spread {spread}; expected both "
-                f"mask_threshold - spread and mask_threshold + spread inside (0, 1)"
-            )
+        check_cut(self.name, threshold=mask_threshold, spread=spread)
         self.prompt = check_prompt(self.name, prompt)
         self.batch_size, self.mask_threshold, self.spread = batch_size, mask_threshold, spread
         self._torch = TorchModel(
@@ -122,23 +117,13 @@ class ClipSegExpert:
         return logits.float().cpu().numpy().reshape(logits.shape[-2:])
 
     def _cut(self, image: Image, number: int, logits: Floats) -> list[Candidate]:
-        values = probabilities(logits, (image.shape[0], image.shape[1]))
-        mask = values >= self.mask_threshold
-        if not mask.any():
-            return []
-        sure = float(values[mask].mean(dtype=np.float64))
-        wide = np.count_nonzero(values >= self.mask_threshold - self.spread)
-        narrow = np.count_nonzero(values >= self.mask_threshold + self.spread)
-        return [
-            Candidate(
-                mask=encode_mask(mask),
-                phrase=number,
-                proposal=None,
-                mask_score=min(1.0, sure),
-                stability=float(narrow / wide),
-                made_by=made_by(self.identity, sure),
-            )
-        ]
+        return cut(
+            probabilities(logits, (image.shape[0], image.shape[1])),
+            threshold=self.mask_threshold,
+            spread=self.spread,
+            phrase=number,
+            made_by=made_by(self.identity, 0.0),
+        )
 
 
 def probabilities(logits: Floats, size_hw: tuple[int, int]) -> Floats:
