@@ -27,14 +27,14 @@ from trainer.config import TrainRecipe
 from trainer.data.config import DataConfig
 from trainer.data.sampler import Sampler, plain_batches
 from trainer.data.table import Table, load_table, take
-from trainer.data.tokens import learn_tokenizer
+from trainer.data.tokens import Tokenizer, learn_tokenizer
 from trainer.engine.loop import train
 from trainer.engine.side_by_side import run_side_by_side
-from trainer.models.discriminator import Judge
+from trainer.losses import SAME
+from trainer.models.judge import Judge
 from trainer.models.protocol import TextTokens
 from trainer.models.registry import build_discriminator, build_tokens
 from trainer.models.saved_model import seeded
-from trainer.losses import SAME
 from trainer.objectives.label_quality import LabelQuality
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.dwsl import Dwsl

@@ -17,17 +17,18 @@ from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe, recipe_hash
 from trainer.data.sampler import Sampler
 from trainer.data.table import Table, load_table
-from trainer.data.tokens import learn_tokenizer
 from trainer.data.weights import with_weights
 from trainer.engine.loop import train
-from trainer.models.saved_model import FACTS, build_segmenter, save_model, seeded
-from trainer.objectives.segmentation import Segmentation
+from trainer.models.peers import Peers
+from trainer.models.registry import build_model, build_tokens, frozen_parts
+from trainer.models.saved_model import FACTS, save_model, seeded
+from trainer.objectives.registry import make_objective
 from trainer.weighting.dataset import dataset_weights
-from trainer.weighting.protocol import Weigher
-from trainer.weighting.registry import make_weigher
+from trainer.weighting.protocol import Known, Weigher
+from trainer.weighting.registry import SIDECARS, make_weigher
 
 RUN = "run.json"
-NEEDS_SIDECAR = ("dwsl", "given")
+WEIGHTS = "weights"
 
 
 def fit(
@@ -50,7 +51,7 @@ def fit(
         seed: of parameters and batches.
         name: what reports call this method; the weighting's name when None.
         oracle: learn from audit gold too. An upper bound, marked as such in run.json.
-        sidecar: the weights sidecar, read by the weightings that need one.
+        sidecar: the weights sidecar, read by the weightings that weigh by it.
         stop_at: stop after this many steps, unfinished, as if interrupted.
 
     Returns:
@@ -69,30 +70,36 @@ def fit(
         "seed": seed,
         "torch": torch.__version__,
     }
-    if recipe.weight.method in NEEDS_SIDECAR:
-        facts["weights_sha256"] = _hash_sidecar(root, sidecar)
+    reads = SIDECARS.get(recipe.weight.method)
+    if reads is not None:
+        facts["weights_sha256"] = _hash_sidecar(root, sidecar if reads == WEIGHTS else reads)
+    if frozen := frozen_parts(recipe.model):
+        facts["frozen"] = {part: named.revision for part, named in frozen.items()}
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, facts)
     if (out / FACTS).exists():
         return out
     table = load_table(root, size_hw=recipe.data.size_hw, oracle=oracle)
-    if recipe.weight.method in NEEDS_SIDECAR:
+    if reads == WEIGHTS:
         table = with_weights(table, root, sidecar=sidecar)
-    tokenizer = learn_tokenizer(
-        (text for phrasings in table.instructions for text in phrasings),
-        max_words=recipe.data.max_words,
-        max_tokens=recipe.data.max_tokens,
-    )
-    weigher = make_weigher(recipe.weight)
+    texts = (text for phrasings in table.instructions for text in phrasings)
+    tokenizer = build_tokens(recipe.model, texts, data=recipe.data)
+    known = Known(store=table, root=root, seed=seed, steps=recipe.optim.steps)
+    weigher = make_weigher(recipe.weight, known)
     counted = _counted(table, weigher)
     sampler = Sampler(
         table=table, tokenizer=tokenizer, config=recipe.data, seed=seed, drawn=counted
     )
     with seeded(seed):
-        model = build_segmenter(recipe.model, tokenizer)
+        peers = [
+            build_model(recipe.model, tokenizer, size_hw=recipe.data.size_hw)
+            for _ in range(weigher.peers)
+        ]
+        model = peers[0]
+        objective = make_objective(recipe, weigher=weigher, model=model, samples=len(table))
     done = train(
-        model,
-        objective=Segmentation(loss=recipe.loss, weigher=weigher),
+        model if len(peers) == 1 else Peers(peers),
+        objective=objective,
         batch_at=sampler.batch_at,
         optim=recipe.optim,
         folder=out,
@@ -105,7 +112,7 @@ def fit(
         "samples": len(table),
         "gold": int(table.is_gold.sum()),
         "drawn": int(counted.sum()),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
     _write(out / RUN, facts)
     save_model(out, model, recipe=recipe, tokenizer=tokenizer)

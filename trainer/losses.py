@@ -11,12 +11,16 @@ Everything returns shape (b,); `weighted_sum` is the only reduction, and it refu
 (b, 1) times (b,) broadcasts to (b, b) and the weighting silently vanishes.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 DICE_EPS = 1e-3
 """Dice smoothing as a share of the valid pixels."""
+SAME = 0.5
+"""IoU from which a mask counts as the same region."""
 
 
 def bce_per_sample(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -83,3 +87,58 @@ def plain_bce_loss(logits: Tensor, is_gold: Tensor) -> Tensor:
 def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
     """Mean of the b values that are chosen (bool b); 0 where none is."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def known_verdicts(
+    judge: Callable[[Tensor], Tensor],
+    *,
+    own: Tensor,
+    label: Tensor,
+    gold: Tensor,
+    mismatched: float,
+    judged: float,
+) -> Tensor:
+    """What a discriminator pays for masks whose worth is known, beside the labels of its batch: a scalar.
+
+    Args:
+        judge: masks b1hw -> verdict logits b on the same b images and instructions.
+        own: b1hw, the targets; those of gold samples are right.
+        label: b1hw, the machine's labels.
+        gold: bool b; only gold samples are asked about.
+        mismatched: weight of the gold mask before in the batch as a bad label, where it is another region.
+        judged: weight of the machine's own label, good where its IoU with gold is at least `SAME`.
+    """
+    total = own.new_zeros(())
+    if mismatched:
+        other = own.roll(1, 0)
+        wrong = (soft_iou(other, own) < SAME) & gold.roll(1, 0)
+        total = total + mismatched * mean_where(functional.softplus(judge(other)) * wrong, gold)
+    if judged:
+        good = (soft_iou(label, own) >= SAME).to(own.dtype)
+        paid = functional.binary_cross_entropy_with_logits(judge(label), good, reduction="none")
+        total = total + judged * mean_where(paid, gold)
+    return total
+
+
+def soft_iou(a: Tensor, b: Tensor) -> Tensor:
+    """sum min / sum max of two b1hw in [0, 1] -> b; two empty masks give 1."""
+    low = torch.minimum(a, b).flatten(1).sum(1)
+    high = torch.maximum(a, b).flatten(1).sum(1)
+    return torch.where(high > 0, low / high.clamp(min=1e-6), torch.ones_like(high))
+
+
+def kept_share(progress: float, *, noise_rate: float, warmup: float) -> float:
+    """1 - noise rate, reached linearly from 1 over the first `warmup` of the training (Co-teaching's R(t))."""
+    grown = 1.0 if progress >= warmup else progress / warmup
+    return 1.0 - noise_rate * grown
+
+
+def smallest(losses: Tensor, *, among: Tensor, share: float) -> Tensor:
+    """bool mb: for each of m peers the `share` of the samples `among` (bool mb or b) with its smallest losses mb.
+
+    The number is rounded up; of equal losses the first count as smaller. A loss that is no number counts as largest.
+    """
+    among = among.expand_as(losses)
+    rank = torch.where(among, losses, torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
+    count = (share * among.sum(1, keepdim=True) - 1e-6).ceil()
+    return among & (rank < count)

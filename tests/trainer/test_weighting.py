@@ -1,16 +1,20 @@
 """What each weighting gives, and the contract that all of them keep."""
 
+from pathlib import Path
 from typing import get_args
 
+import pyarrow as pa
 import pytest
 import torch
 
-from trainer.weighting.config import WeightConfig
+from pipeline.sidecar import write_sidecar
+from trainer.data.table import load_table
+from trainer.weighting.config import Method, WeightConfig
 from trainer.weighting.dwsl import Dwsl, F, dwbc_gold
-from trainer.weighting.protocol import Context
+from trainer.weighting.protocol import Context, Known
 from trainer.weighting.registry import make_weigher
 
-METHODS = get_args(WeightConfig.model_fields["method"].annotation)
+METHODS = get_args(Method)
 
 
 def context(p: list[float], gold: list[bool]) -> Context:
@@ -24,9 +28,20 @@ def context(p: list[float], gold: list[bool]) -> Context:
     )
 
 
+@pytest.fixture
+def known(squares: Path) -> Known:
+    """48 samples, of which no label is an issue."""
+    store = load_table(squares, size_hw=(16, 24))
+    table = pa.table({"sample_id": list(store.ids), "is_issue": [False] * len(store)})
+    write_sidecar(squares, "confident", table)
+    return Known(store=store, root=squares, seed=0, steps=100)
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_every_weighting_gives_one_finite_weight_a_sample_and_no_gradient(method: str):
-    weigher = make_weigher(WeightConfig.model_validate({"method": method}))
+def test_every_weighting_gives_one_finite_weight_a_sample_and_no_gradient(
+    method: str, known: Known
+):
+    weigher = make_weigher(WeightConfig.model_validate({"method": method}), known)
     losses = torch.rand(weigher.peers, 4)
     weights = weigher(losses, context([0.0, 0.4, 0.6, 1.0], [False, False, True, False]))
     assert weights.shape == losses.shape

@@ -38,10 +38,18 @@ class Objective(Protocol[Model]):
 
     A module in it whose buffers hold one entry per sample of the dataset (first axis n, written at `Batch.rows` only)
     names them in a class attribute `row_buffers`, a tuple of names: processes that train together then exchange the
-    rows that each has written. Other buffers that a step writes are averaged over processes. What a step that is
+    rows that each has written. Other buffers that a step writes are made those of process 0. What a step that is
     skipped for a non-finite loss or gradient has written to a buffer is undone by the loop (trainer.engine.memory).
     """
 
     def __call__(self, model: Model, batch: Batch, progress: float) -> Step:
         """`progress` is the share of the training already done, in [0, 1)."""
+        ...
+
+
+class Regulariser(Protocol):
+    """What a method adds to the loss of each sample; an `nn.Module` if it remembers, like an objective."""
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mask logits b1hw of the batch -> b, with a gradient into the logits."""
         ...

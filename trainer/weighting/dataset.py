@@ -1,20 +1,20 @@
-"""What a weigher that reads no losses gives every sample of a table."""
+"""What a weigher that reads no losses gives every sample of a dataset."""
 
 import torch
 from torch import Tensor
 
-from trainer.data.table import Table
+from trainer.data.protocol import Store
 from trainer.weighting.protocol import Context, Weigher
 
 
-def dataset_weights(table: Table, weigher: Weigher) -> Tensor:
+def dataset_weights(store: Store, weigher: Weigher) -> Tensor:
     """float32 n."""
     assert not weigher.reads_losses, weigher
-    n = len(table)
+    n = len(store)
     context = Context(
-        p_clean=table.p_clean,
-        weight=table.weight,
-        is_gold=table.is_gold,
+        p_clean=store.p_clean,
+        weight=store.weight,
+        is_gold=store.is_gold,
         rows=torch.arange(n),
         disagree=torch.ones(n, dtype=torch.bool),
         progress=0.0,

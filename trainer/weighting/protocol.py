@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from trainer.data.table import Table
+from trainer.data.protocol import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Context:
 class Known:
     """What a weigher may know before the first step: the whole dataset, its folder, the run's seed and its steps."""
 
-    table: Table
+    store: Store
     root: Path
     seed: int
     steps: int

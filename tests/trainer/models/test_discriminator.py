@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from trainer.data.batch import Batch
+from trainer.losses import soft_iou
 from trainer.models.discriminator import Discriminator, overlap_facts
 from trainer.models.segmenter import Segmenter
 from trainer.objectives.config import DiscriminateConfig, LossConfig
-from trainer.objectives.label_quality import LabelQuality, soft_iou
+from trainer.objectives.label_quality import LabelQuality
 from trainer.objectives.segmentation import Segmentation
 from trainer.weighting.dwsl import Dwsl
 from trainer.weighting.uniform import Uniform
@@ -54,14 +55,14 @@ def test_the_verdict_changes_with_the_mask_and_is_not_constant():
 def test_the_verdict_sees_a_mask_even_where_it_does_not_touch_the_overlap_numbers():
     model, _ = models()
     b = batch()
-    guess = torch.zeros_like(
-        b.mask
-    )  # a guess that is 0.5 everywhere: moving the mask keeps all overlap numbers
+    # a guess that is 0.5 everywhere: moving the mask keeps all overlap numbers
+    guess = torch.zeros_like(b.mask)
     moved = b.mask.roll(8, 3)
     assert torch.equal(
         overlap_facts(b.mask, guess.sigmoid()), overlap_facts(moved, guess.sigmoid())
     )
-    difference = model(b.image, b.tokens, b.mask, guess) - model(b.image, b.tokens, moved, guess)
+    sight = replace(model.look(b.image, b.tokens), guess=guess)
+    difference = model.judge(sight, b.mask) - model.judge(sight, moved)
     assert bool((difference.abs() > 1e-5).all())
 
 
@@ -70,7 +71,7 @@ def test_the_discriminators_verdict_gives_no_gradient_to_its_guesser():
     objective = LabelQuality(config=DiscriminateConfig(guess=0.0, judged=0.5))
     objective(model, batch(), 0.0).total.backward()
     assert all(p.grad is None or not bool(p.grad.any()) for p in guesser.parameters())
-    assert any(p.grad is not None and bool(p.grad.any()) for p in model.judge.parameters())
+    assert any(p.grad is not None and bool(p.grad.any()) for p in model.head.parameters())
 
 
 def test_stage_two_gives_no_gradient_to_the_discriminator():

@@ -1,0 +1,50 @@
+"""From a recipe to what its training minimises; the one place that knows the objectives of stage II."""
+
+from typing import Any
+
+from torch import nn
+
+from trainer.config import TrainRecipe
+from trainer.models.light_head import LightHead
+from trainer.objectives.early_learning import EarlyLearning
+from trainer.objectives.joint import Joint
+from trainer.objectives.segmentation import Segmentation
+from trainer.weighting.protocol import Weigher
+
+
+def make_objective(
+    recipe: TrainRecipe, *, weigher: Weigher, model: nn.Module, samples: int
+) -> Segmentation | Joint:
+    """The objective of `recipe.weight.method` for a dataset of `samples` samples.
+
+    What it has of parameters comes from torch's global generator. `model` says how wide a head on it must be.
+
+    Raises:
+        ValueError: the recipe's options do not fit its training frame.
+    """
+    weight = recipe.weight
+    if weight.method == "joint":
+        sees: Any = model  # a MaskModel
+        head = LightHead(channels=sees.map_channels[-1], text_dim=sees.text_dim)
+        return Joint(
+            loss=recipe.loss,
+            judge=recipe.discriminate,
+            head=head,
+            weigher=weigher,
+            warmup=weight.joint_warmup,
+        )
+    regulariser = None
+    if weight.method == "elr":
+        regulariser = EarlyLearning(
+            samples=samples,
+            size_hw=recipe.data.size_hw,
+            weight=weight.elr_lambda,
+            beta=weight.elr_beta,
+            cell=weight.elr_cell,
+        )
+    return Segmentation(
+        loss=recipe.loss,
+        weigher=weigher,
+        regulariser=regulariser,
+        disagree_iou=weight.disagree_iou,
+    )
