@@ -123,7 +123,7 @@ def run_cell(
 
 def with_changes(recipe: TrainRecipe, changes: Mapping[str, Any]) -> TrainRecipe:
     """The recipe as one method has it."""
-    raw = recipe.model_dump()
+    raw = recipe.model_dump() | {"run": recipe.run}
     raw["weight"] = {**raw["weight"], **changes.get("weight", {})}
     if "gold_share" in changes:
         raw["data"]["gold_share"] = changes["gold_share"]

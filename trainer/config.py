@@ -1,4 +1,7 @@
-"""Training recipes: everything that decides the bytes of a checkpoint, apart from the data and the seed."""
+"""Training recipes: everything that decides the bytes of a checkpoint, apart from the data and the seed.
+
+The section `run` (where it runs, what it shows) decides none, and is no part of what is hashed or kept with a run.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +9,7 @@ from pydantic import Field
 
 from pipeline.config import Strict, load_recipe, recipe_hash, validate
 from trainer.data.config import DataConfig
-from trainer.engine.config import OptimConfig
+from trainer.engine.config import OptimConfig, RunConfig
 from trainer.models.config import ModelConfig, TinyConfig
 from trainer.objectives.config import DiscriminateConfig, LossConfig
 from trainer.weighting.config import WeightConfig
@@ -26,6 +29,7 @@ class TrainRecipe(Strict):
     discriminate: DiscriminateConfig = DiscriminateConfig()
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Probability from which a pixel is in the predicted mask."""
+    run: RunConfig = Field(default_factory=RunConfig, exclude=True)
 
 
 def load(name_or_file: str, overrides: Sequence[str] = ()) -> TrainRecipe:

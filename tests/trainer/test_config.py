@@ -21,6 +21,14 @@ def test_every_shipped_recipe_loads_and_opens_with_its_command(name: str):
     assert "maskmix" in text.split("name:")[0]
 
 
+def test_where_a_training_runs_is_no_part_of_its_recipe():
+    here, there = load(SHIPPED[0]), load(SHIPPED[0], ["run.device=cpu", "run.loader_workers=3"])
+    assert there.run.loader_workers == 3
+    assert recipe_hash(here) == recipe_hash(there)
+    assert here.model_dump_json() == there.model_dump_json()
+    assert recipe_hash(here) != recipe_hash(load(SHIPPED[0], ["optim.precision=bfloat16"]))
+
+
 def test_overrides_reach_into_the_recipe():
     assert load(SHIPPED[0], ["optim.steps=7", "weight.f=affine"]).optim.steps == 7
 
