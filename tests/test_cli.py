@@ -14,7 +14,7 @@ from tests.e2e.lines import draw_items, recipe
 
 VERBS = {
     "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "plan",
-    "predict", "pull", "push", "report", "verify",
+    "predict", "pull", "push", "report", "study", "verify",
 }  # fmt: skip
 BUILD_FLAGS = {
     "--recipe", "--set", "--out", "--limit", "--seed", "--executor", "--workers", "--dry-run",

@@ -130,21 +130,50 @@ def with_changes(recipe: TrainRecipe, changes: Mapping[str, Any]) -> TrainRecipe
     return TrainRecipe.model_validate(raw)
 
 
+def means(rows: Sequence[Mapping[str, Any]], metric: str = "giou") -> dict[str, float]:
+    """Method -> mean over its seeds, in order of first appearance."""
+    grouped: dict[str, list[float]] = {}
+    for row in rows:
+        grouped.setdefault(row["method"], []).append(row[metric])
+    return {method: fmean(values) for method, values in grouped.items()}
+
+
+def closed(rows: Sequence[Mapping[str, Any]], metric: str = "giou") -> dict[str, float]:
+    """Method -> share of the way from the better of uniform and gold-only (0) to the oracle clean-only (1).
+
+    Of the means over seeds; empty where one of the three was not run or the oracle is not ahead.
+    """
+    mean = means(rows, metric)
+    if not {"uniform", "gold-only", "clean-only"} <= mean.keys():
+        return {}
+    low, high = max(mean["uniform"], mean["gold-only"]), mean["clean-only"]
+    return (
+        {name: (value - low) / (high - low) for name, value in mean.items()} if high > low else {}
+    )
+
+
 def table_text(result: Mapping[str, Any]) -> str:
-    """The comparison as plain text: mean ± standard deviation over seeds, one line a method."""
+    """The comparison as plain text: mean ± standard deviation over seeds, one line a method.
+
+    The last column is `closed` in gIoU, where it is defined.
+    """
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in result["rows"]:
         grouped.setdefault(row["method"], []).append(row)
     budget = result["budget"]
     height, width = budget["size_hw"]
+    ways = closed(result["rows"])
     lines = [
         f"{result['dataset']} -> {result['test']}: {budget['steps']} steps of {budget['batch']} at {height}x{width}",
-        f"{'method':<24}{'seeds':>6}" + "".join(f"{metric:>15}" for metric in SHOWN),
+        f"{'method':<24}{'seeds':>6}"
+        + "".join(f"{metric:>15}" for metric in SHOWN)
+        + (f"{'closed':>9}" if ways else ""),
     ]
     for method, rows in grouped.items():
         title = method + (" (oracle)" if rows[0]["oracle"] else "")
         cells = "".join(f"{_cell([row[metric] for row in rows]):>15}" for metric in SHOWN)
-        lines.append(f"{title:<24}{len(rows):>6}{cells}")
+        way = f"{ways[method]:>9.0%}" if ways else ""
+        lines.append(f"{title:<24}{len(rows):>6}{cells}{way}")
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.trainer.conftest import make_samples, write_dataset
-from trainer.compare import METHODS, compare, table_text, with_changes
+from trainer.compare import METHODS, closed, compare, table_text, with_changes
 from trainer.config import TrainRecipe
 
 
@@ -85,3 +85,21 @@ def test_worker_processes_change_no_number(squares_test: Path, dwsl: TrainRecipe
             compare(root, squares_test, dwsl, out=out, methods=methods, seeds=(0,), workers=workers)
         )
     assert results[0] == results[1]
+
+
+def test_closed_is_the_share_of_the_way_from_the_better_baseline_to_clean_labels():
+    def row(method: str, giou: float) -> dict:
+        return {"method": method, "giou": giou, "oracle": method == "clean-only"}
+
+    rows = [
+        row("uniform", 0.2),
+        row("gold-only", 0.3),
+        row("gold-only", 0.5),
+        row("clean-only", 0.8),
+        row("dwsl", 0.7),
+    ]
+    assert closed(rows) == pytest.approx(
+        {"uniform": -0.5, "gold-only": 0.0, "clean-only": 1.0, "dwsl": 0.75}
+    )
+    assert closed(rows[1:]) == {}
+    assert closed([row("uniform", 0.9), *rows[1:]]) == {}

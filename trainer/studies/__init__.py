@@ -1,0 +1,1 @@
+"""Studies shipped with the package; `trainer.study.load` reads them by name."""

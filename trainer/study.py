@@ -1,0 +1,202 @@
+"""A study: which weighting wins, on which data, under how much noise and with how little gold? One command, one file.
+
+A study file (trainer/studies/*.yaml) names benches (how to build a training set and a test set, and the training
+recipe) and cells (a bench with a share of noise and of gold, and the methods to run there). Every dataset is built by
+the command a person would type, which is told before it runs; every run is a folder that is found again, so a study
+that was stopped goes on where it stood. Methods of a cell may be "the best of that other cell", ranked by mean gIoU.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.config import Strict, load_recipe, validate
+from pipeline.shards import write_atomic
+from trainer import config
+from trainer.compare import compare, means, table_text
+
+
+class Bench(Strict):
+    """How the data of some cells are made. `{data}` in an override is the folder given to the study."""
+
+    build: str
+    """Build recipe of both sets."""
+    set: tuple[str, ...] = ()
+    """Overrides of the training set."""
+    test_set: tuple[str, ...]
+    """Overrides of the test set."""
+    noise: str | None = None
+    """Key of the build recipe that a cell's `noise` goes to; None where the labels are experts' own."""
+    gold: str = "source.gold_fraction"
+    """Key that a cell's `gold` goes to."""
+    trainer: str
+    """Training recipe."""
+    trainer_set: tuple[str, ...] = ()
+
+
+class Cell(Strict):
+    """One table of a study: the methods, or None for the best of the cell `Study.best_of`."""
+
+    bench: str
+    noise: float | None = Field(default=None, ge=0, le=1)
+    gold: float = Field(ge=0, le=1)
+    methods: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """What folders and tables call it, e.g. "camvid-noise50-gold10"."""
+        noise = "" if self.noise is None else f"-noise{round(100 * self.noise)}"
+        return f"{self.bench}{noise}-gold{round(100 * self.gold)}"
+
+
+class Study(Strict):
+    """One study file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    seeds: int = Field(default=3, ge=1)
+    best: int = Field(default=4, ge=1)
+    """How many methods a cell without `methods` takes."""
+    best_of: Mapping[str, str] = {}
+    """Bench -> name of the cell whose table says which are best."""
+    always: tuple[str, ...] = ()
+    """Methods that such a cell runs too and that are no candidates for the best: baselines and the oracle."""
+    benches: Mapping[str, Bench]
+    cells: tuple[Cell, ...]
+
+
+def load(name_or_file: str, overrides: Sequence[str] = ()) -> Study:
+    """A study by name or file, validated.
+
+    Raises:
+        ValueError: there is no such study, a key is wrong, or a cell names what is not there.
+    """
+    raw = load_recipe(name_or_file, overrides, package="trainer.studies")
+    study: Study = validate(Study, raw, f"study {name_or_file}")
+    names = [cell.name for cell in study.cells]
+    if len(set(names)) != len(names):
+        raise ValueError(
+            f"study {study.name}: two cells have one name; expected distinct ones among {names}"
+        )
+    for cell in study.cells:
+        if cell.bench not in study.benches:
+            raise ValueError(
+                f"cell {cell.name}: there is no bench {cell.bench!r}; there are {sorted(study.benches)}"
+            )
+        if (cell.noise is None) != (study.benches[cell.bench].noise is None):
+            raise ValueError(
+                f"cell {cell.name}: noise is given just where its bench has a key for it"
+            )
+        source = study.best_of.get(cell.bench)
+        if cell.methods is None and source not in names[: names.index(cell.name)]:
+            raise ValueError(
+                f"cell {cell.name}: it has no methods, and best_of names no earlier cell ({source!r})"
+            )
+    return study
+
+
+def run_study(
+    study: Study, *, out: Path, data: Path | None, workers: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run every cell, or find it done; write `OUT/study.json` and `OUT/study.txt` after each.
+
+    Args:
+        study: what to run.
+        out: folder of the study; a cell's comparison is in `OUT/CELL`, its datasets in `OUT/datasets`.
+        data: folder that `{data}` stands for; None where no bench needs one.
+        workers: trainings side by side.
+        tell: called with lines of progress.
+
+    Returns:
+        What study.json holds: one entry a cell with what its compare.json holds.
+
+    Raises:
+        ValueError: a build failed, `data` is needed and missing, or what `compare` raises.
+    """
+    done: dict[str, dict[str, Any]] = {}
+    for cell in study.cells:
+        bench = study.benches[cell.bench]
+        train = _dataset(out, cell.name, bench, _train_set(cell, bench), data=data, tell=tell)
+        test = _dataset(out, f"{cell.bench}-test", bench, bench.test_set, data=data, tell=tell)
+        methods = cell.methods or choose(done[study.best_of[cell.bench]], study)
+        tell(f"\n== {cell.name}: {', '.join(methods)}")
+        done[cell.name] = compare(
+            train,
+            test,
+            config.load(bench.trainer, bench.trainer_set),
+            out=out / cell.name,
+            methods=methods,
+            seeds=range(study.seeds),
+            workers=workers,
+            tell=tell,
+        )
+        tell(table_text(done[cell.name]))
+        _write(study, done, out)
+    return _facts(study, done)
+
+
+def choose(result: Mapping[str, Any], study: Study) -> tuple[str, ...]:
+    """The methods that are always run, and the best others of a comparison by mean gIoU."""
+    ranked = sorted(means(result["rows"]).items(), key=lambda pair: (-pair[1], pair[0]))
+    best = [method for method, _ in ranked if method not in study.always][: study.best]
+    return (*study.always, *best)
+
+
+def _train_set(cell: Cell, bench: Bench) -> tuple[str, ...]:
+    noise = () if bench.noise is None else (f"{bench.noise}={cell.noise}",)
+    return (*bench.set, *noise, f"{bench.gold}={cell.gold}")
+
+
+def _dataset(
+    out: Path,
+    name: str,
+    bench: Bench,
+    overrides: Sequence[str],
+    *,
+    data: Path | None,
+    tell: Callable[[str], None],
+) -> Path:
+    folder = out / "datasets" / name
+    if (folder / "manifest.json").exists():
+        return folder
+    words = ["build", "--recipe", bench.build]
+    for override in overrides:
+        if "{data}" in override and data is None:
+            raise ValueError(
+                f"{name} needs the folder that {{data}} stands for in {override!r}; give --data FOLDER"
+            )
+        words += ["--set", override.replace("{data}", str(data))]
+    words += ["--out", str(folder)]
+    tell(f"$ maskmix {shlex.join(words)}")
+    if subprocess.run(
+        [sys.executable, "-m", "maskmix", *words], stdout=subprocess.DEVNULL
+    ).returncode:
+        raise ValueError(f"`maskmix {shlex.join(words)}` failed; its message stands above")
+    return folder
+
+
+def _facts(study: Study, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    cells = [
+        {
+            "cell": cell.name,
+            "bench": cell.bench,
+            "noise": cell.noise,
+            "gold": cell.gold,
+            **done[cell.name],
+        }
+        for cell in study.cells
+        if cell.name in done
+    ]
+    return {"study": study.name, "cells": cells}
+
+
+def _write(study: Study, done: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    text = json.dumps(_facts(study, done), indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomic(out / "study.json", text.encode() + b"\n")
+    tables = "\n".join(f"{name}\n{table_text(result)}" for name, result in done.items())
+    write_atomic(out / "study.txt", tables.encode())
