@@ -18,15 +18,16 @@ class Question:
 
     `images` are RGB uint8 (h, w, 3) and stand before the text of the user's message, in this order; an asker may send
     them smaller. `schema` is the JSON schema of the reply, strict: every object says `required` and
-    `additionalProperties: false`; `schema_name` is a short name of it ([a-zA-Z0-9_-], at most 64). A reply longer than
-    `max_tokens` is not an answer.
+    `additionalProperties: false`; `schema_name` is a short name of it ([a-zA-Z0-9_-], at most 64). Without a schema the
+    reply is free text, and without a `system` text there is no such message: so are benchmarks asked that publish their
+    questions word for word. A reply longer than `max_tokens` is not an answer.
     """
 
-    system: str
+    system: str = ""
     user: str
     images: tuple[NDArray[np.uint8], ...] = ()
-    schema_name: str
-    schema: Mapping[str, Any]
+    schema_name: str = ""
+    schema: Mapping[str, Any] | None = None
     max_tokens: int = 512
 
 

@@ -5,9 +5,10 @@ otherwise tried until it is answered (`annotators.chat.tries`). Which server, ke
 """
 
 import logging
+import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -40,11 +41,14 @@ class Endpoint:
         patience: float = 300.0,
         image_side: int = 1024,
         cache: bool = True,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         """`timeout` s for one call, `patience` s for all calls of one question and the waits between them.
 
         `expert` is the name under which calls are booked, `concurrency` the most calls of one batch at a time,
-        `image_side` the longest side in px that an image is sent with.
+        `image_side` the longest side in px that an image is sent with. `variables` go before those of the environment
+        when the profile is read: an address or a model that a person typed; never a key, which would travel with this
+        object.
 
         Raises:
             ValueError: a number is not above 0.
@@ -56,6 +60,7 @@ class Endpoint:
         self.expert, self.profile, self.concurrency = expert, profile, concurrency
         self.timeout, self.patience, self.image_side = timeout, patience, image_side
         self.cache = cache
+        self.variables = dict(variables or {})
         self.ledger: Ledger | None = None
         self._wake()
 
@@ -81,7 +86,7 @@ class Endpoint:
         Raises:
             ValueError: the environment does not name a server, a key or a model.
         """
-        return read_profile(self.profile).model
+        return self._profile().model
 
     def bill(self, ledger: Ledger) -> None:
         """Charge all later calls to `ledger`; before this, nothing is limited or recorded."""
@@ -128,10 +133,13 @@ class Endpoint:
         answers = {key: future.result() for key, future in futures.items()}
         return [answers[task.key] for task in tasks]
 
+    def _profile(self) -> Profile:
+        return read_profile(self.profile, {**os.environ, **self.variables})
+
     def _connect(self) -> Caller:
         """The caller to the server that the environment names now."""
         try:
-            profile = read_profile(self.profile)
+            profile = self._profile()
         except ValueError as error:
             raise Halt(str(error)) from None
         with self._lock:

@@ -138,10 +138,9 @@ class InProcess:
 
         if question.images:
             raise ValueError(f"expert {self.expert!r} reads text only; it cannot be shown images")
-        messages = [
-            {"role": "system", "content": question.system},
-            {"role": "user", "content": question.user},
-        ]
+        messages = [{"role": "user", "content": question.user}]
+        if question.system:
+            messages.insert(0, {"role": "system", "content": question.system})
         try:
             return self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, enable_thinking=False

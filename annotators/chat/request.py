@@ -58,18 +58,14 @@ def make_request(
             {"type": "image_url", "image_url": {"url": encode(image)}} for image in question.images
         ]
         content.append({"type": "text", "text": question.user})
-    schema = {"name": question.schema_name, "schema": dict(question.schema), "strict": True}
-    return {
-        "model": model,
-        "messages": [
-            {"role": "system", "content": question.system},
-            {"role": "user", "content": content},
-        ],
-        "response_format": {"type": "json_schema", "json_schema": schema},
-        "temperature": 0,
-        "seed": SEED,
-        LIMIT: question.max_tokens,
-    }
+    messages = [{"role": "user", "content": content}]
+    if question.system:
+        messages.insert(0, {"role": "system", "content": question.system})
+    request = {"model": model, "messages": messages}
+    if question.schema is not None:
+        schema = {"name": question.schema_name, "schema": dict(question.schema), "strict": True}
+        request["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return {**request, "temperature": 0, "seed": SEED, LIMIT: question.max_tokens}
 
 
 def most_prompt_tokens(question: Question, image_side: int) -> int:
@@ -78,7 +74,7 @@ def most_prompt_tokens(question: Question, image_side: int) -> int:
     No tokenizer in use gives more than one token for a byte of UTF-8. Some hosted models charge more for an image; then
     calls that are already on their way may pass a limit of tokens or money, later ones do not.
     """
-    texts = (question.system, question.user, json.dumps(dict(question.schema)))
+    texts = (question.system, question.user, json.dumps(dict(question.schema or {})))
     tokens = TEMPLATE_TOKENS + sum(len(text.encode("utf-8", "replace")) for text in texts)
     for image in question.images:
         height, width = sent_size(image.shape[:2], image_side)

@@ -367,3 +367,18 @@ def test_another_address_in_the_environment_is_called_from_then_on(point_at: Poi
             texts([one(endpoint)])
             assert len(server.seen) == 1
     endpoint.close()
+
+
+def test_what_a_person_typed_goes_before_the_environment_and_a_key_stays_with_its_address(
+    point_at: Point, monkeypatch: pytest.MonkeyPatch
+):
+    with ScriptedServer(good) as server:
+        point_at("http://127.0.0.1:9/v1")
+        typed = {"MASKMIX_VQA_BASE_URL": server.base_url, "MASKMIX_VQA_MODEL": "typed"}
+        endpoint = quick(profile="vqa", variables=typed)
+        with pytest.raises(Halt, match="MASKMIX_VQA_API_KEY"):
+            one(endpoint)
+        assert server.seen == [], "the key of another address is not sent"
+        monkeypatch.setenv("MASKMIX_VQA_API_KEY", "none")
+        texts([one(endpoint)])
+        assert server.seen[0].body["model"] == endpoint.model == "typed"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from annotators.chat.asker import Question
 from annotators.chat.request import Dialect, make_request, most_prompt_tokens
 from tests.annotators.chat.questions import ask_for, many, one, quick, texts
 from tests.annotators.chat.scripted_server import ScriptedServer
@@ -30,6 +31,15 @@ def test_text_alone_is_sent_as_text_and_an_image_stands_before_it():
         {"type": "image_url", "image_url": {"url": "URL"}},
         {"type": "text", "text": "mug"},
     ]
+
+
+def test_without_schema_and_system_text_the_words_go_as_they_stand_and_a_limit_is_still_known():
+    plain = Question(user="Is there a dog in the image?", max_tokens=9)
+    request = make_request(plain, "m", str)
+    assert request["messages"] == [{"role": "user", "content": "Is there a dog in the image?"}]
+    assert "response_format" not in request
+    assert request["max_tokens"] == 9
+    assert most_prompt_tokens(plain, 1024) >= len(plain.user)
 
 
 def test_a_limit_that_is_too_large_is_not_taken_for_an_unknown_name():
