@@ -6,7 +6,7 @@ can hold it. Judge it by `out_of_fold` values alone: on its own samples it is al
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,12 +92,18 @@ def deal_folds(keys: Sequence[str], *, folds: int) -> NDArray[np.int64]:
     return np.array([fold[key] for key in keys], np.int64)
 
 
-def out_of_fold(scores: Floats, values: Floats, fold: NDArray[np.int64]) -> Floats:
+def out_of_fold(
+    scores: Floats,
+    values: Floats,
+    fold: NDArray[np.int64],
+    *,
+    fit: Callable[[Floats, Floats], Knots] = fit_knots,
+) -> Floats:
     """The calibrated value of each sample by knots that its fold had no part in, (n,)."""
     found = np.empty(len(scores), np.float64)
     for number in np.unique(fold):
         mine = fold == number
-        knots = fit_knots(scores[~mine], values[~mine])
+        knots = fit(scores[~mine], values[~mine])
         found[mine] = [read_off(knots, score) for score in scores[mine].tolist()]
     return found
 
