@@ -1,13 +1,15 @@
 """Train one model on one dataset folder: `RUN/{run.json, log.jsonl, checkpoints/, model.safetensors, model.json}`.
 
 model.json is written last, so its existence means the run is finished; running the same command again continues a run
-that was stopped, or finds it finished. A run folder belongs to one recipe, dataset and seed for ever.
+that was stopped, or finds it finished. A run folder belongs to one recipe, dataset and seed for ever, and to no
+number of processes: under torchrun or Ray all of them walk through here, and the first one writes.
 """
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,8 +18,10 @@ from pipeline.shards import write_atomic
 from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe, recipe_hash
 from trainer.data.sampler import Sampler
+from trainer.data.share import Share
 from trainer.data.table import Table, load_table
 from trainer.data.weights import with_weights
+from trainer.engine.distributed import World, joined
 from trainer.engine.loop import train
 from trainer.models.peers import Peers
 from trainer.models.registry import build_model, build_tokens, frozen_parts
@@ -41,6 +45,8 @@ def fit(
     oracle: bool = False,
     sidecar: str = "weights",
     stop_at: int | None = None,
+    on: Literal["here", "ray"] = "here",
+    workers: int | None = None,
 ) -> Path:
     """Train a segmenter and write it to the run folder `out`.
 
@@ -53,13 +59,38 @@ def fit(
         oracle: learn from audit gold too. An upper bound, marked as such in run.json.
         sidecar: the weights sidecar, read by the weightings that weigh by it.
         stop_at: stop after this many steps, unfinished, as if interrupted.
+        on: here: this process, or those that torchrun started. ray: Ray Train starts them.
+        workers: how many processes Ray starts; one for each GPU of its cluster, or one, when None.
 
     Returns:
         `out`.
 
     Raises:
         ValueError: `out` is of another run, or the dataset, the sidecar or the recipe does not allow the training.
+        Interrupted: SIGTERM or SIGINT came; the state is saved (trainer.engine.stop).
     """
+    if workers is not None and on != "ray":
+        raise ValueError("workers is for on='ray'; torchrun says by itself how many it starts")
+    work = partial(
+        _fit, root.resolve(), recipe, out.resolve(), seed=seed, name=name, oracle=oracle, sidecar=sidecar,
+        stop_at=stop_at,
+    )  # fmt: skip
+    if on == "ray":
+        from trainer.engine.launch import train_on_ray
+
+        _claim(out, _facts(root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar))
+        if not (out / FACTS).exists():
+            train_on_ray(work, folder=out.resolve(), run=recipe.run, workers=workers)
+        return out
+    with joined(recipe.run.device) as world:
+        work(world)
+    return out
+
+
+def _facts(
+    root: Path, recipe: TrainRecipe, *, seed: int, name: str | None, oracle: bool, sidecar: str
+) -> dict[str, Any]:
+    """What a run folder belongs to."""
     facts: dict[str, Any] = {
         "dataset": read_manifest(root).name,
         "dataset_hash": read_manifest(root).recipe_hash,
@@ -75,10 +106,27 @@ def fit(
         facts["weights_sha256"] = _hash_sidecar(root, sidecar if reads == WEIGHTS else reads)
     if frozen := frozen_parts(recipe.model):
         facts["frozen"] = {part: named.revision for part, named in frozen.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, facts)
+    return facts
+
+
+def _fit(
+    root: Path,
+    recipe: TrainRecipe,
+    out: Path,
+    world: World,
+    *,
+    seed: int,
+    name: str | None,
+    oracle: bool,
+    sidecar: str,
+    stop_at: int | None,
+) -> None:
+    """What each of the processes that train together does."""
+    facts = _facts(root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar)
+    _claim(out, facts, write=world.leads)
     if (out / FACTS).exists():
-        return out
+        return
+    reads = SIDECARS.get(recipe.weight.method)
     table = load_table(root, size_hw=recipe.data.size_hw, oracle=oracle)
     if reads == WEIGHTS:
         table = with_weights(table, root, sidecar=sidecar)
@@ -88,7 +136,12 @@ def fit(
     weigher = make_weigher(recipe.weight, known)
     counted = _counted(table, weigher)
     sampler = Sampler(
-        table=table, tokenizer=tokenizer, config=recipe.data, seed=seed, drawn=counted
+        table=table,
+        tokenizer=tokenizer,
+        config=recipe.data,
+        seed=seed,
+        drawn=counted,
+        share=Share(rank=world.rank, world=world.size),
     )
     with seeded(seed):
         peers = [
@@ -102,11 +155,14 @@ def fit(
         objective=objective,
         batch_at=sampler.batch_at,
         optim=recipe.optim,
+        run=recipe.run,
+        world=world,
         folder=out,
+        seed=seed,
         stop_at=stop_at,
     )
     if done.steps < recipe.optim.steps:
-        return out
+        return
     facts |= {
         "bad_steps": done.bad_steps,
         "samples": len(table),
@@ -114,9 +170,10 @@ def fit(
         "drawn": int(counted.sum()),
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    _write(out / RUN, facts)
-    save_model(out, model, recipe=recipe, tokenizer=tokenizer)
-    return out
+    if world.leads:
+        _write(out / RUN, facts)
+        save_model(out, model, recipe=recipe, tokenizer=tokenizer)
+    world.meet()
 
 
 def _counted(table: Table, weigher: Weigher) -> torch.Tensor:
@@ -127,10 +184,12 @@ def _counted(table: Table, weigher: Weigher) -> torch.Tensor:
     return dataset_weights(table, weigher) > 0
 
 
-def _claim(out: Path, facts: dict[str, Any]) -> None:
+def _claim(out: Path, facts: dict[str, Any], *, write: bool = True) -> None:
     path = out / RUN
     if not path.exists():
-        _write(path, facts)
+        if write:
+            out.mkdir(parents=True, exist_ok=True)
+            _write(path, facts)
         return
     have = json.loads(path.read_bytes())
     odd = [key for key, value in facts.items() if have.get(key) != value]

@@ -26,7 +26,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, counts: Tensor) -> None:
-        """Take in the parameters after a step; `counts`, a float scalar on the device, is 0 if it was skipped, else 1."""
+        """Take in the parameters after a step; `counts`, a float scalar on the device, is 0 if skipped, else 1."""
         if self.tensors:
             averages = list(self.tensors.values())
             moved = torch._foreach_sub([p.detach() for p in self._parameters.values()], averages)
