@@ -147,16 +147,23 @@ def report(
     comparison: Annotated[
         Path | None, typer.Option("--compare", help="A comparison's folder or compare.json.")
     ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="A study's folder or study.json, to be drawn.")
+    ] = None,
     test: Annotated[
         list[Path] | None, typer.Option(help="A dataset the runs were evaluated on. Repeatable.")
     ] = None,
 ) -> None:
-    """Write one self-contained HTML page about a dataset, its runs and a comparison."""
+    """Write one self-contained HTML page about a dataset, its runs, a comparison and a study."""
     from pipeline.report.page import write_report
 
     if comparison is not None and comparison.is_dir():
         comparison = comparison / "compare.json"
-    page = write_report(dataset, out, runs=run or [], compare=comparison, tests=test or [])
+    if study is not None and study.is_dir():
+        study = study / "study.json"
+    page = write_report(
+        dataset, out, runs=run or [], compare=comparison, tests=test or [], study=study
+    )
     typer.echo(f"wrote {page}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.manifest import Totals
 from pipeline.report.runs import read_lines
 
-STAGES = ("source", "rewrite", "ground", "segment", "fuse", "score", "keep")
+STAGES = ("source", "rewrite", "ground", "segment", "join", "fuse", "choose", "score", "keep")
 QUARANTINE = "quarantine"
 EXAMPLES = 3
 

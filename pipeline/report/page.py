@@ -30,6 +30,7 @@ from pipeline.report.runs import (
     read_run,
     runs_beside,
 )
+from pipeline.report.study import study as read_study
 from pipeline.report.trust import trust
 from pipeline.shards import write_atomic
 
@@ -46,6 +47,7 @@ def write_report(
     runs: Sequence[Path] = (),
     compare: Path | None = None,
     tests: Sequence[Path] = (),
+    study: Path | None = None,
 ) -> Path:
     """Write the report of the dataset folder `root` to `out` (default: `root/report.html`) and return its path.
 
@@ -57,6 +59,7 @@ def write_report(
         compare: a compare.json.
         tests: dataset folders that the runs were evaluated on, for the photographs of the failures; besides these,
             `root` and the folders beside it are tried.
+        study: a study.json.
 
     Raises:
         ValueError: the dataset is unfinished or damaged, or a file of a run is damaged; names it.
@@ -87,6 +90,7 @@ def write_report(
         comparison=comparison,
         metric_names=METRICS,
         comparison_plot=sections.comparison_plot(comparison) if comparison else None,
+        study=read_study(study) if study else None,
         failures=failures,
         unseen=unseen,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from pipeline.manifest import Manifest, PanelEntry
 from pipeline.panel_usage import BUDGET, USAGE, ExpertUsage, read_usage
 from pipeline.report.facts import Facts, Work
 
-MADE = {"rewrite": "phrase", "enrich": "phrase", "ground": "box", "segment": "mask"}
+MADE = {"rewrite": "phrase", "enrich": "phrase", "ground": "box", "segment": "mask", "join": "mask"}
 """What a stage's experts make. Verifiers judge what the others made."""
 SHORT = 12
 """Characters of a revision that are shown; the manifest has all of them."""
