@@ -2,7 +2,8 @@
 
 Every verb prints what a person wants to read; with `--json` its last line on standard output is one JSON object.
 Errors that a user can mend are one line and exit code 2; a build that stopped cleanly is one line and exit code 3, and
-the same command goes on with it; everything else is a traceback.
+the same command goes on with it, as does a training that a signal stopped (143 for SIGTERM, 130 for SIGINT);
+everything else is a traceback.
 """
 
 import os
@@ -17,6 +18,7 @@ import typer
 from annotators.halt import Halt
 from pipeline import expert_verbs
 from pipeline.verbs import VERBS, JsonOption, OutOption, SeedOption, SetOption, say_json
+from trainer.engine.stop import Interrupted
 
 STOPPED = 3
 """Exit code of a command that stopped cleanly before its end: run it again."""
@@ -35,6 +37,13 @@ class EffectName(StrEnum):
     overlay = "overlay"
     grayscale = "grayscale"
     blur = "blur"
+
+
+class Place(StrEnum):
+    """Who starts the processes that train."""
+
+    here = "here"
+    ray = "ray"
 
 
 TrainArgument = Annotated[str, typer.Argument(help="A dataset folder, or org/name on the hub.")]
@@ -81,13 +90,29 @@ def fit(
     recipe: TrainRecipeOption = "tiny",
     override: SetOption = None,
     seed: SeedOption = None,
+    on: Annotated[
+        Place, typer.Option(help="This process (or torchrun's), or processes of a Ray cluster.")
+    ] = Place.here,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --on ray: processes; default: one a GPU.")
+    ] = None,
 ) -> None:
-    """Train a segmenter on annotated shards. Run it again to resume."""
+    """Train a segmenter on annotated shards. Run it again to resume; torchrun starts several."""
     from trainer.config import load
     from trainer.fit import fit as train
 
-    run = train(_local(dataset), load(recipe, override or []), out=out, seed=seed or 0)
-    typer.echo(f"trained {run}; next: maskmix evaluate {run} HELD_OUT")
+    if workers is not None and on is not Place.ray:
+        raise ValueError("--workers is for --on ray; here, torchrun starts several processes")
+    run = train(
+        _local(dataset),
+        load(recipe, override or []),
+        out=out,
+        seed=seed or 0,
+        on=on.value,
+        workers=workers,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"trained {run}; next: maskmix evaluate {run} HELD_OUT")
 
 
 @app.command()
@@ -229,6 +254,9 @@ def main() -> None:
     except Halt as halt:
         print(f"stopped: {halt}", file=sys.stderr)
         sys.exit(STOPPED)
+    except Interrupted as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        sys.exit(stop.exit_code)
 
 
 def complain(error: Exception) -> int:
