@@ -18,21 +18,9 @@ from trainer.discriminate import discriminate
 from trainer.engine.side_by_side import run_side_by_side
 from trainer.fit import fit
 from trainer.measure.evaluate import dataset_name, evaluate
+from trainer.methods import DEFAULT_METHODS, METHODS, TWICE
+from trainer.weighting.registry import SIDECARS
 
-METHODS: dict[str, Mapping[str, Any]] = {
-    "gold-only": {"weight": {"method": "gold_only"}, "gold_share": None},
-    "uniform": {"weight": {"method": "uniform"}, "gold_share": None},
-    "uniform-mixed": {"weight": {"method": "uniform"}},
-    "dwsl": {},
-    "clean-only": {"weight": {"method": "uniform"}, "gold_share": None, "oracle": True},
-}
-"""What each method changes in the recipe.
-
-gold-only: only gold is drawn. uniform: all samples as they come. uniform-mixed: uniform weights with the recipe's share
-of gold in a batch. dwsl: the recipe as it stands. clean-only: an oracle that learns from the gold of every sample, also
-what was set aside for audits; no method can be expected to pass it.
-"""
-DEFAULT_METHODS = ("gold-only", "uniform", "uniform-mixed", "dwsl", "clean-only")
 SHOWN = ("giou", "ciou", "p50", "p70", "p90")
 
 
@@ -49,7 +37,7 @@ def compare(
 ) -> dict[str, Any]:
     """Fit and evaluate every method with every seed; write `OUT/compare.json` and `OUT/compare.txt`.
 
-    Runs the discriminator first when dwsl is asked for and the dataset has no weights sidecar.
+    Runs the discriminator first when a method reads a sidecar of its making that the dataset has not.
 
     Args:
         train_root: dataset folder to learn from.
@@ -76,9 +64,16 @@ def compare(
         )
     out.mkdir(parents=True, exist_ok=True)
     say = tell or (lambda line: None)
-    if "dwsl" in methods and not sidecar_path(train_root, "weights").exists():
+    if missing := missing_sidecars(train_root, recipe, methods):
         say("discriminator: scoring every label out of sample")
-        discriminate(train_root, recipe, out=out / "discriminator", workers=workers)
+        asked = recipe.discriminate.model_copy(update={"confident": "confident" in missing})
+        discriminate(
+            train_root,
+            recipe.model_copy(update={"discriminate": asked}),
+            out=out / "discriminator",
+            workers=workers,
+            confident_only=missing == {"confident"},
+        )
     jobs = [(method, seed) for seed in seeds for method in methods]
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     cells = [(train_root, test_root, recipe, method, seed, out) for method, seed in jobs]
@@ -119,6 +114,12 @@ def run_cell(
     stored = run / "results" / f"{dataset_name(test_root)}.json"
     summary = json.loads(stored.read_bytes()) if stored.exists() else evaluate(run, test_root)
     return {"method": method, "seed": seed, "oracle": oracle, **summary["overall"]}
+
+
+def missing_sidecars(root: Path, recipe: TrainRecipe, methods: Sequence[str]) -> set[str]:
+    """Sidecars that the methods read and the dataset does not have."""
+    read = {SIDECARS.get(with_changes(recipe, METHODS[name]).weight.method) for name in methods}
+    return {name for name in read if name is not None and not sidecar_path(root, name).exists()}
 
 
 def with_changes(recipe: TrainRecipe, changes: Mapping[str, Any]) -> TrainRecipe:
@@ -174,6 +175,10 @@ def table_text(result: Mapping[str, Any]) -> str:
         cells = "".join(f"{_cell([row[metric] for row in rows]):>15}" for metric in SHOWN)
         way = f"{ways[method]:>9.0%}" if ways else ""
         lines.append(f"{title:<24}{len(rows):>6}{cells}{way}")
+    if any(method in TWICE for method in grouped):
+        lines.append(
+            f"{', '.join(m for m in grouped if m in TWICE)}: two models, twice the computation of a row"
+        )
     return "\n".join(lines) + "\n"
 
 

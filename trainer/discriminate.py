@@ -23,6 +23,7 @@ from torch import Tensor
 from annotators.calibration import reliability_bins
 from pipeline.shards import write_atomic
 from pipeline.sidecar import LABELS, WEIGHTS, labels_sidecar, write_sidecar
+from trainer.confident_issues import find_issues, write_issues
 from trainer.config import TrainRecipe
 from trainer.data.config import DataConfig
 from trainer.data.sampler import Sampler, plain_batches
@@ -34,6 +35,7 @@ from trainer.losses import SAME
 from trainer.models.judge import Judge
 from trainer.models.protocol import TextTokens
 from trainer.models.registry import build_discriminator, build_tokens
+from trainer.models.saved_judge import save_judge
 from trainer.models.saved_model import seeded
 from trainer.objectives.label_quality import LabelQuality
 from trainer.weighting.dataset import dataset_weights
@@ -48,8 +50,11 @@ def discriminate(
     seed: int = 0,
     name: str = "weights",
     workers: int = 1,
+    confident_only: bool = False,
 ) -> dict[str, Any]:
     """Train K discriminators, write `sidecars/{name}.parquet`, `{name}_labels.parquet` and `discriminator.json`.
+
+    With `recipe.discriminate.confident` also `sidecars/confident.parquet` (trainer.confident_issues).
 
     Args:
         root: a finished dataset folder.
@@ -58,6 +63,7 @@ def discriminate(
         seed: of folds, parameters and batches.
         name: of the sidecar.
         workers: trainings side by side (trainer.engine.side_by_side).
+        confident_only: write `confident` and leave the other sidecars as they are.
 
     Returns:
         What discriminator.json holds (data_cards/FORMAT.md).
@@ -67,17 +73,25 @@ def discriminate(
     """
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
-    scores, of_labels = np.full((2, len(table)), np.nan, np.float64)
+    found = np.full((4, len(table)), np.nan, np.float64)
     jobs = [
         (root, recipe, fold, seed, None if out is None else out / f"fold-{fold}")
         for fold in range(recipe.discriminate.folds)
     ]
     for fold, its in run_side_by_side(score_fold, jobs, workers=workers):
-        scores[fold_of == fold], of_labels[fold_of == fold] = its
+        found[:, fold_of == fold] = its
+    scores, of_labels, quality, issues = found
     assert np.isfinite(scores).all()
     assert np.isfinite(of_labels).all()
-    p_clean = torch.from_numpy(scores.astype(np.float32))
     config = recipe.discriminate
+    if config.confident:
+        share = config.confident_share
+        write_issues(root, ids=table.ids, quality=quality, issues=issues, share=share)
+    facts = {"folds": config.folds, "loss": config.loss, **measure_scores(table, scores)}
+    facts["leakage_auc"] = leakage_auc(table, fold_of)
+    if confident_only:
+        return facts
+    p_clean = torch.from_numpy(scores.astype(np.float32))
     weigher = Dwsl(f=config.f, zero_below=config.zero_below)
     weight = dataset_weights(replace(table, p_clean=p_clean), weigher)
     mean = float(weight[~table.is_gold].mean())
@@ -97,8 +111,6 @@ def discriminate(
     )
     judged = {"sample_id": list(table.ids), "p_label": of_labels, "fold": fold_of.astype(np.int16)}
     write_sidecar(root, labels_sidecar(name), pa.table(judged, schema=LABELS))
-    facts = {"folds": config.folds, "loss": config.loss, **measure_scores(table, scores)}
-    facts["leakage_auc"] = leakage_auc(table, fold_of)
     text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
     write_atomic(root / "sidecars" / "discriminator.json", text.encode() + b"\n")
     return facts
@@ -106,15 +118,18 @@ def discriminate(
 
 def score_fold(
     root: Path, recipe: TrainRecipe, fold: int, seed: int, folder: Path | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """p_clean of the targets and of the machine labels of one fold, in dataset order.
+) -> NDArray[np.float64]:
+    """float64 4n of the samples of one fold, in dataset order, by a discriminator that saw only the other folds.
 
-    By a discriminator that saw only the other folds. The two differ where the target is gold.
+    p_clean of the targets; p_clean of the machine labels, another number where the target is gold; and what
+    `find_issues` says of the targets, NaN where the recipe does not ask.
     """
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
     others = take(table, np.flatnonzero(fold_of != fold).tolist())
     model, tokenizer = train_discriminator(others, recipe, seed=seed * 1000 + fold, folder=folder)
+    if folder is not None:
+        save_judge(folder, model, recipe=recipe, tokenizer=tokenizer)
     mine = take(table, np.flatnonzero(fold_of == fold).tolist())
     scores = score(model, mine, tokenizer=tokenizer)
     of_labels = scores.copy()
@@ -122,7 +137,10 @@ def score_fold(
     if len(gold):
         theirs = take(mine, gold.tolist())
         of_labels[gold] = score(model, replace(theirs, target=theirs.label), tokenizer=tokenizer)
-    return scores, of_labels
+    issues = np.full((2, len(mine)), np.nan)
+    if recipe.discriminate.confident:
+        issues[:] = find_issues(model, mine, tokenizer=tokenizer)
+    return np.stack([scores, of_labels, *issues])
 
 
 def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:
