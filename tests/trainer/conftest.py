@@ -59,28 +59,36 @@ def make_samples(images: int, *, gold_every: int, spoil: float, seed: int) -> li
     return samples
 
 
-def write_dataset(root: Path, samples: list[Sample], *, name: str) -> Path:
-    """A finished dataset folder of one shard."""
+def write_dataset(root: Path, samples: list[Sample], *, name: str, per_shard: int = 1000) -> Path:
+    """A finished dataset folder."""
     (root / "shards").mkdir(parents=True)
     (root / "receipts").mkdir()
-    shard = shard_name("train", 0)
+    receipts = [
+        _commit(root, unit, samples[start : start + per_shard])
+        for unit, start in enumerate(range(0, len(samples), per_shard))
+    ]
+    manifest = Manifest(
+        name=name, split="train", recipe={}, recipe_hash="tiny", panel=[],
+        shards=[r.shard for r in receipts], units=len(receipts), totals=total(receipts), versions={},
+    )  # fmt: skip
+    write_json(root / "manifest.json", manifest)
+    return root
+
+
+def _commit(root: Path, unit: int, samples: list[Sample]) -> Receipt:
+    shard = shard_name("train", unit)
     with ShardWriter(root / shard) as writer:
         for sample in samples:
             writer.write(sample.id, encode_sample(sample, "png"))
     assert writer.stat is not None
     receipt = Receipt(
-        unit=0, shard=shard, sha256=writer.stat.sha256, size=writer.stat.size, recipe_hash="tiny",
+        unit=unit, shard=shard, sha256=writer.stat.sha256, size=writer.stat.size, recipe_hash="tiny",
         inputs=len(samples), committed=len(samples), rejected={}, quarantined=0,
         gold=sum(s.gold is not None and s.gold_role == "train" for s in samples),
         licences={"CC0-1.0": len(samples)}, faults={}, offsets=dict(writer.stat.offsets), versions={},
     )  # fmt: skip
-    write_json(receipt_path(root, "train", 0), receipt)
-    manifest = Manifest(
-        name=name, split="train", recipe={}, recipe_hash="tiny", panel=[], shards=[shard], units=1,
-        totals=total([receipt]), versions={},
-    )  # fmt: skip
-    write_json(root / "manifest.json", manifest)
-    return root
+    write_json(receipt_path(root, "train", unit), receipt)
+    return receipt
 
 
 @pytest.fixture(scope="session")

@@ -126,8 +126,9 @@ def drop_words(
 
 
 def _grid(theta: Tensor, h: int, w: int) -> Tensor:
-    """`affine_grid` (align_corners=False) of axis-parallel theta b23, bhw2; that one multiplies matrices, whose sums
-    depend on b.
+    """`affine_grid` (align_corners=False) of axis-parallel theta b23, bhw2, without its matrix product.
+
+    A matrix product may sum in another order for another b.
     """
     x = (2.0 * torch.arange(w) + 1.0) / w - 1.0
     y = (2.0 * torch.arange(h) + 1.0) / h - 1.0

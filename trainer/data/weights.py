@@ -12,7 +12,7 @@ from pipeline.sidecar import read_sidecar
 from trainer.data.shard_store import ShardStore
 from trainer.data.table import Table
 
-S = TypeVar("S", Table, ShardStore)
+S = TypeVar("S", bound=Table | ShardStore)
 
 
 def with_weights(store: S, root: Path, *, sidecar: str = "weights") -> S:
