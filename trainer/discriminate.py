@@ -59,7 +59,8 @@ def discriminate(
     Args:
         root: a finished dataset folder.
         recipe: `recipe.discriminate` says how; `recipe.data` and `recipe.model` the frame and sizes.
-        out: folder for the folds' logs and checkpoints, resumed where it stands; None keeps none.
+        out: folder for the folds' logs, checkpoints and discriminators (trainer.models.saved_judge), resumed where it
+            stands; None keeps none.
         seed: of folds, parameters and batches.
         name: of the sidecar.
         workers: trainings side by side (trainer.engine.side_by_side).
@@ -128,6 +129,8 @@ def score_fold(
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
     others = take(table, np.flatnonzero(fold_of != fold).tolist())
     model, tokenizer = train_discriminator(others, recipe, seed=seed * 1000 + fold, folder=folder)
+    if folder is not None:
+        save_judge(folder, model, recipe=recipe, tokenizer=tokenizer)
     if folder is not None:
         save_judge(folder, model, recipe=recipe, tokenizer=tokenizer)
     mine = take(table, np.flatnonzero(fold_of == fold).tolist())
