@@ -47,7 +47,7 @@ def test_the_flags_of_build_are_frozen() -> None:
             ["build", "--executor", "local", "--workers", "2", "--set", "source={kind: photos}"],
             "--workers is for --executor ray",
         ),
-        (["fit", "/nonexistent", "--workers", "2"], "--workers is for --on ray"),
+        (["fit", "/no", "--out", "/tmp/never", "--workers", "2"], "--workers is for --on ray"),
         (["verify", "/nonexistent"], "/nonexistent"),
         (["report", "/nonexistent"], "/nonexistent"),
         (["fit", "/nonexistent", "--out", "/tmp/never"], "/nonexistent"),
