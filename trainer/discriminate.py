@@ -131,8 +131,6 @@ def score_fold(
     model, tokenizer = train_discriminator(others, recipe, seed=seed * 1000 + fold, folder=folder)
     if folder is not None:
         save_judge(folder, model, recipe=recipe, tokenizer=tokenizer)
-    if folder is not None:
-        save_judge(folder, model, recipe=recipe, tokenizer=tokenizer)
     mine = take(table, np.flatnonzero(fold_of == fold).tolist())
     scores = score(model, mine, tokenizer=tokenizer)
     of_labels = scores.copy()
