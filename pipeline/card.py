@@ -178,7 +178,8 @@ def _experts(recipe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(stage, expert, options) of the panel."""
     rows = []
     for stage, config in _stages(recipe).items():
-        for use in [*(config or {}).get("experts", []), *(config or {}).get("verifiers", [])]:
+        asked = [(config or {}).get(key, []) for key in ("experts", "verifiers", "judges")]
+        for use in [use for uses in asked for use in uses]:
             options = ", ".join(f"{k}={v!r}" for k, v in sorted(use["options"].items()))
             rows.append((stage, use["use"], options))
     return rows

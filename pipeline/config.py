@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from annotators.registry import unknown
 
@@ -103,6 +110,14 @@ class FuseConfig(Strict):
     """What `maskmix calibrate` learnt of each expert on an earlier dataset: its file; a resolved recipe holds it."""
 
 
+class ChooseConfig(Strict):
+    """Candidates -> one label: the first vote, unless judges find another better."""
+
+    judges: list[ExpertUse] = Field(min_length=1)
+    margin: float = Field(0.2, ge=0, le=1)
+    """By how much another vote must beat the first, in the judges' [0, 1]; with 1 the first always stays."""
+
+
 class ScoreConfig(Strict):
     """Label -> quality."""
 
@@ -129,7 +144,8 @@ class KeepConfig(Strict):
 class StagesConfig(Strict):
     """The line after the source, in its one order; a stage left out does not run.
 
-    `enrich`, `boxes` and `adopt` are the labelled path and take the places of `rewrite`, `ground` and `segment`.
+    `enrich`, `boxes` and `adopt` are the labelled path and take the places of `rewrite`, `ground` and `segment`;
+    `join` adds candidates of experts that are asked the instruction itself, and `choose` takes the place of `fuse`.
     """
 
     rewrite: RewriteConfig | None = None
@@ -138,9 +154,17 @@ class StagesConfig(Strict):
     boxes: BoxesConfig | None = None
     segment: PanelConfig | None = None
     adopt: AdoptConfig | None = None
+    join: PanelConfig | None = None
     fuse: FuseConfig | None = None
+    choose: ChooseConfig | None = None
     score: ScoreConfig | None = None
     keep: KeepConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_later_stages(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Stages that recipes once did not know are left out where they do not run: older hashes stay."""
+        kept: dict[str, Any] = dump(self)
+        return {k: v for k, v in kept.items() if v is not None or k not in ("join", "choose")}
 
 
 class Recipe(Strict):

@@ -34,9 +34,10 @@ class Finding:
 
 def uses_of(stages: StagesConfig) -> Iterator[tuple[str, ExpertUse]]:
     """Every expert of a recipe with the stage that asks it, in the order of the line."""
-    for name in ("rewrite", "enrich", "ground", "segment"):
+    for name in ("rewrite", "enrich", "ground", "segment", "join"):
         part = getattr(stages, name)
         yield from ((name, use) for use in (part.experts if part else ()))
+    yield from (("choose", use) for use in (stages.choose.judges if stages.choose else ()))
     yield from (("score", use) for use in (stages.score.verifiers if stages.score else ()))
 
 

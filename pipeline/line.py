@@ -115,11 +115,14 @@ def make_line(job: Job, expert_factory: ExpertFactory = make) -> Line:
 
 def _of_panel(stages: tuple[Stage, ...], source: Source) -> tuple[Stage, ...]:
     """Candidates that samples are born with are votes of a panel whose size only the source can know."""
+    from pipeline.stages.join import Join
     from pipeline.stages.score import Score
 
     if "candidates" not in source.fills:
         return stages
     size = source.panel_size() if isinstance(source, Voted) else None
+    if size is not None:
+        size += sum(len(stage.experts) for stage in stages if isinstance(stage, Join))
     return tuple(stage.of_panel(size) if isinstance(stage, Score) else stage for stage in stages)
 
 
@@ -181,9 +184,11 @@ def _stages(recipe: Recipe, panel: MakePanel) -> tuple[Stage, ...]:
     """The stages of a recipe in their one order; `panel` makes the experts of one and holds them to its roles."""
     from pipeline.stages.adopt import Adopt
     from pipeline.stages.boxes import Boxes
+    from pipeline.stages.choose import Choose
     from pipeline.stages.enrich import Enrich
     from pipeline.stages.fuse import Fuse
     from pipeline.stages.ground import Ground
+    from pipeline.stages.join import Join
     from pipeline.stages.keep import Keep
     from pipeline.stages.rewrite import Rewrite
     from pipeline.stages.score import Score
@@ -212,8 +217,14 @@ def _stages(recipe: Recipe, panel: MakePanel) -> tuple[Stage, ...]:
     if config.adopt:
         stages.append(Adopt())
         voters += 1
+    if config.join:
+        joiners = panel("join", config.join.experts, TextSegmenter)
+        stages.append(Join(joiners))
+        voters += len(joiners)
     if config.fuse:
         stages.append(Fuse(config.fuse))
+    if config.choose:
+        stages.append(Choose(config.choose, panel("choose", config.choose.judges, Verifier)))
     if config.score:
         verifiers = panel("score", config.score.verifiers, Verifier)
         stages.append(Score(config.score, panel_size=max(1, voters), verifiers=verifiers))

@@ -127,6 +127,12 @@ class Sample:
         assert getattr(self, field) is None, f"{field} of {self.id} is filled already"
         return replace(self, **{field: value})
 
+    def add(self, field: str, values: tuple[Any, ...]) -> "Sample":
+        """A copy with `values` after those that a filled field of the line holds; these stay as they are."""
+        assert field in LINE, field
+        assert isinstance(getattr(self, field), tuple), f"{field} of {self.id} is no list"
+        return replace(self, **{field: getattr(self, field) + values})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:

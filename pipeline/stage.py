@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pipeline.records import LINE, Reject, Sample
 
 BORN = frozenset({"id", "image", "size_hw", "instructions", "source", "style", "extra"})
-PANEL = frozenset({"ground", "segment", "fuse", "score"})
+PANEL = frozenset({"ground", "segment", "join", "fuse", "choose", "score"})
 """Stages that make or judge machine labels: none of them may see gold."""
-ASKING = frozenset({"ground", "segment"})
+ASKING = frozenset({"ground", "segment", "join"})
 """Stages that ask experts where the target is: they may not read what somebody wrote who saw gold, either."""
 
 
@@ -26,8 +26,9 @@ class Images(Protocol):
 class Stage(Protocol):
     """One step of the line over the samples of a unit.
 
-    `reads` names the fields it looks at, `writes` the one it fills (None: it only keeps or rejects). The answer has
-    one entry per sample, in order. A stage holds no state between calls: a unit gives the same bytes wherever it runs.
+    `reads` names the fields it looks at, `writes` the one it fills (None: it only keeps or rejects). A stage that reads
+    the field it writes adds to it, at its end. The answer has one entry per sample, in order. A stage holds no state
+    between calls: a unit gives the same bytes wherever it runs.
     """
 
     name: str
@@ -66,7 +67,7 @@ def check_plan(born_with: Iterable[str], stages: Sequence[Stage]) -> None:
             )
         if stage.writes is None:
             continue
-        if stage.writes in filled:
+        if stage.writes in filled and stage.writes not in stage.reads:
             raise ValueError(
                 f"stage {stage.name!r} fills {stage.writes!r}, which is filled already"
             )
@@ -75,7 +76,7 @@ def check_plan(born_with: Iterable[str], stages: Sequence[Stage]) -> None:
             raise ValueError(
                 f"stage {stage.name!r} fills {stage.writes!r} after {late[0]!r}; the line runs {LINE}"
             )
-        filled.append(stage.writes)
+        filled += [] if stage.writes in filled else [stage.writes]
         if "gold" in stage.reads:
             tainted[stage.writes] = stage.name
     if "label" not in filled:

@@ -152,7 +152,7 @@ def _places(recipe: Mapping[str, Any]) -> list[tuple[str, int]]:
     places: list[tuple[str, int]] = []
     for stage in StagesConfig.model_fields:
         config = (recipe.get("stages") or {}).get(stage) or {}
-        uses = [*config.get("experts", []), *config.get("verifiers", [])]
+        uses = [*config.get("experts", []), *config.get("verifiers", []), *config.get("judges", [])]
         places += [(stage, position) for position in range(len(uses))]
     return places
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from annotators.choice import INCUMBENT, incumbent
 from annotators.votes import votes_of
 from pipeline.codec import ImageFormat, decode_sample
 from pipeline.manifest import Manifest, PanelEntry, Receipt, read_manifest, read_receipts
@@ -22,18 +23,22 @@ Keep = Literal["candidates", "proposals", "phrases"]
 MAKERS = {
     "phrases": ("rewrite", "enrich"),
     "proposals": ("ground",),
-    "candidates": ("segment",),
+    "candidates": ("segment", "join"),
 }
 """Field of the line -> stages of a recipe whose experts fill it."""
 
 
 class Config(BaseModel):
-    """`path` is the dataset folder; `keep` the last field of the line that is not made again."""
+    """`path` is the dataset folder; `keep` the last field of the line that is not made again.
+
+    `incumbent` puts the label that a sample had before its candidates, as one more (annotators.choice.incumbent).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path
     keep: Keep = "candidates"
+    incumbent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,10 @@ def make(config: Config, image_format: ImageFormat = "jpg") -> "Shards":
     Raises:
         ValueError: the dataset is unfinished, empty, or stores another image format.
     """
+    if config.incumbent and config.keep != "candidates":
+        raise ValueError(
+            f"source.incumbent with keep {config.keep!r}; the old label is one of the candidates: keep: candidates"
+        )
     manifest = read_manifest(config.path)
     stored = manifest.recipe["image_format"]
     if stored != image_format:
@@ -91,6 +100,11 @@ class Shards:
         stored = self._stored(index)
         dropped = {field: None for field in LINE if field not in self.fills}
         faults = stored.faults if self._config.keep == "candidates" else ()
+        if self._config.incumbent:
+            assert stored.label is not None
+            others = [c for c in stored.candidates or () if c.made_by.expert != INCUMBENT]
+            first = incumbent(stored.label, stored.quality)
+            stored = replace(stored, candidates=(*first, *others))
         return replace(stored, **dropped, faults=faults)
 
     def panel(self) -> list[PanelEntry]:
@@ -111,7 +125,8 @@ class Shards:
             stored = self._stored(index)
             support = dict(stored.quality.parts).get("support", 0.0) if stored.quality else 0.0
             if support > 0:
-                return round(len(votes_of(stored.candidates or (), stored.size_hw)) / support)
+                votes = len(votes_of(stored.candidates or (), stored.size_hw))
+                return round(votes / support) + self._config.incumbent
         return None
 
     def _stored(self, index: int) -> Sample:

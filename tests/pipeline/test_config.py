@@ -56,7 +56,7 @@ def recipe_file(tmp_path):
         (("sed",), r"unknown key 'sed'; did you mean 'seed'\?"),
         (
             ("stages", "fus"),
-            r"'stages.fus'; did you mean 'fuse'\? Known here: adopt, boxes, enrich, fuse",
+            r"'stages.fus'; did you mean 'fuse'\? Known here: adopt, boxes, choose, enrich, fuse",
         ),
         (("stages", "keep", "min_qualty"), r"'stages.keep.min_qualty'; did you mean 'min_quality'"),
         (
