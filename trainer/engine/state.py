@@ -34,7 +34,7 @@ def restore(
     places = remembered(trainee) | {f"ema.{name}": t for name, t in average.tensors.items()}
     stored = {name: t for name, t in tensors.items() if not name.startswith("adamw.")}
     odd = sorted(places.keys() ^ stored.keys())
-    odd += [n for n in places.keys() & stored.keys() if places[n].shape != stored[n].shape]
+    odd += [n for n in places if n in stored and places[n].shape != stored[n].shape]
     if odd:
         raise ValueError(
             f"the checkpoint is of another model or recipe: {len(odd)} tensors differ, {odd[0]} among them; use "
