@@ -40,9 +40,26 @@ def load(name_or_file: str, overrides: Sequence[str] = ()) -> TrainRecipe:
     """
     raw = load_recipe(name_or_file, overrides, package="trainer.recipes")
     recipe: TrainRecipe = validate(TrainRecipe, raw, f"training recipe {name_or_file}")
+    check_cache(recipe)
     stride = recipe.model.stride
     if any(side < 16 or side % stride for side in recipe.data.size_hw):
         raise ValueError(
             f"data.size_hw: {recipe.data.size_hw}; expected multiples of {stride}, at least 16"
         )
     return recipe
+
+
+def check_cache(recipe: TrainRecipe) -> None:
+    """Hold a recipe to what kept embeddings of photographs allow.
+
+    Raises:
+        ValueError: `model.cache` is disk, and augmentation changes pixels, of which the embeddings would know nothing.
+    """
+    augment = recipe.data.augment
+    moves = {key: getattr(augment, key) for key in ("hflip", "scale", "shift", "colour")}
+    if getattr(recipe.model, "cache", "none") == "disk" and any(moves.values()):
+        said = ", ".join(f"{key}={value}" for key, value in moves.items() if value)
+        raise ValueError(
+            "model.cache=disk keeps what the image encoder makes of the photographs as they are, but data.augment "
+            f"changes pixels ({said}); set these to 0, or model.cache=none"
+        )

@@ -20,9 +20,10 @@ from trainer.config import TrainRecipe, recipe_hash
 from trainer.data.sampler import Sampler
 from trainer.data.share import Share
 from trainer.data.table import Table, load_table
-from trainer.data.weights import with_weights
+from trainer.data.weights import in_fold, with_weights
 from trainer.engine.distributed import World, joined
 from trainer.engine.loop import train
+from trainer.models.embeddings import through_cache
 from trainer.models.peers import Peers
 from trainer.models.registry import build_model, build_tokens, frozen_parts
 from trainer.models.saved_model import FACTS, save_model, seeded
@@ -44,6 +45,7 @@ def fit(
     name: str | None = None,
     oracle: bool = False,
     sidecar: str = "weights",
+    leave_out: int | None = None,
     stop_at: int | None = None,
     on: Literal["here", "ray"] = "here",
     workers: int | None = None,
@@ -58,6 +60,7 @@ def fit(
         name: what reports call this method; the weighting's name when None.
         oracle: learn from audit gold too. An upper bound, marked as such in run.json.
         sidecar: the weights sidecar, read by the weightings that weigh by it.
+        leave_out: a fold of that sidecar from which nothing is learnt, so that the model can be asked about it.
         stop_at: stop after this many steps, unfinished, as if interrupted.
         on: here: this process, or those that torchrun started. ray: Ray Train starts them.
         workers: how many processes Ray starts; one for each GPU of its cluster, or one, when None.
@@ -73,12 +76,15 @@ def fit(
         raise ValueError("workers is for on='ray'; torchrun says by itself how many it starts")
     work = partial(
         _fit, root.resolve(), recipe, out.resolve(), seed=seed, name=name, oracle=oracle, sidecar=sidecar,
-        stop_at=stop_at,
+        leave_out=leave_out, stop_at=stop_at,
     )  # fmt: skip
     if on == "ray":
         from trainer.engine.launch import train_on_ray
 
-        _claim(out, _facts(root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar))
+        facts = _facts(
+            root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar, leave_out=leave_out
+        )
+        _claim(out, facts)
         if not (out / FACTS).exists():
             train_on_ray(work, folder=out.resolve(), run=recipe.run, workers=workers)
         return out
@@ -88,7 +94,14 @@ def fit(
 
 
 def _facts(
-    root: Path, recipe: TrainRecipe, *, seed: int, name: str | None, oracle: bool, sidecar: str
+    root: Path,
+    recipe: TrainRecipe,
+    *,
+    seed: int,
+    name: str | None,
+    oracle: bool,
+    sidecar: str,
+    leave_out: int | None,
 ) -> dict[str, Any]:
     """What a run folder belongs to."""
     facts: dict[str, Any] = {
@@ -104,6 +117,8 @@ def _facts(
     reads = SIDECARS.get(recipe.weight.method)
     if reads is not None:
         facts["weights_sha256"] = _hash_sidecar(root, sidecar if reads == WEIGHTS else reads)
+    if leave_out is not None:
+        facts["left_out_fold"] = leave_out
     if frozen := frozen_parts(recipe.model):
         facts["frozen"] = {part: named.revision for part, named in frozen.items()}
     return facts
@@ -119,10 +134,13 @@ def _fit(
     name: str | None,
     oracle: bool,
     sidecar: str,
+    leave_out: int | None,
     stop_at: int | None,
 ) -> None:
     """What each of the processes that train together does."""
-    facts = _facts(root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar)
+    facts = _facts(
+        root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar, leave_out=leave_out
+    )
     _claim(out, facts, write=world.leads)
     if (out / FACTS).exists():
         return
@@ -135,6 +153,8 @@ def _fit(
     known = Known(store=table, root=root, seed=seed, steps=recipe.optim.steps)
     weigher = make_weigher(recipe.weight, known)
     counted = _counted(table, weigher)
+    if leave_out is not None:
+        counted &= ~in_fold(table, root, leave_out, sidecar=sidecar)
     sampler = Sampler(
         table=table,
         tokenizer=tokenizer,
@@ -150,10 +170,14 @@ def _fit(
         ]
         model = peers[0]
         objective = make_objective(recipe, weigher=weigher, model=model, samples=len(table))
+    batch_at = through_cache(
+        sampler.batch_at, root=root, recipe=recipe, store=table, model=model, device=world.device,
+        rank=world.rank, world=world.size,
+    )  # fmt: skip
     done = train(
         model if len(peers) == 1 else Peers(peers),
         objective=objective,
-        batch_at=sampler.batch_at,
+        batch_at=batch_at,
         optim=recipe.optim,
         run=recipe.run,
         world=world,

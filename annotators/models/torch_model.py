@@ -242,8 +242,9 @@ def load_complete(chosen: Any, folder: Path, expert: str, *, dtype: Any = None) 
     from safetensors import SafetensorError
     from transformers.utils import logging
 
-    bars = logging.is_progress_bar_enabled()
+    bars, words = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # it lists what the file holds beyond the model; what lacks is an error below
     try:
         net, told = chosen.from_pretrained(
             folder,
@@ -258,6 +259,7 @@ def load_complete(chosen: Any, folder: Path, expert: str, *, dtype: Any = None) 
             f"expert {expert!r}: weights {folder} do not load as {chosen.__name__}: {error}"
         ) from error
     finally:
+        logging.set_verbosity(words)
         if bars:
             logging.enable_progress_bar()
     if missing := sorted(told["missing_keys"]):

@@ -73,6 +73,26 @@ def load_parts(path: Path) -> SamParts:
     return parts
 
 
+def encoder_of(state: State, path: Path) -> Any:
+    """segment-anything's image encoder, float32, from tensors named as in its checkpoints; `path` is for messages.
+
+    Raises:
+        ValueError: the tensors under `image_encoder.` are not those of one.
+    """
+    try:
+        with torch.device("meta"):
+            encoder = _empty_encoder(state)
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise refused(path, f"its tensors are not those of a SAM ({error})") from error
+    own = {
+        key.removeprefix("image_encoder."): value.float()
+        for key, value in state.items()
+        if key.startswith("image_encoder.")
+    }
+    _fill(encoder, own, path)
+    return encoder
+
+
 def _fill(part: nn.Module, own: State, path: Path) -> None:
     try:
         part.load_state_dict(own, assign=True)
@@ -88,28 +108,9 @@ def _empty_parts(state: State) -> SamParts:
     Raises:
         KeyError, ValueError, ZeroDivisionError: a tensor is missing or of an impossible shape.
     """
-    _, grid, _, width = state["image_encoder.pos_embed"].shape
-    patch = state["image_encoder.patch_embed.proj.weight"].shape[-1]
-    depth = _count(state, "image_encoder.blocks.")
-    tables = [state[f"image_encoder.blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
-    windows = [(len(table) + 1) // 2 for table in tables]
-    local = {window for window in windows if window != grid}
-    if depth == 0 or len(local) > 1:
-        raise ValueError(f"{depth} blocks with windows of {sorted(local)} tokens")
+    encoder = _empty_encoder(state)
     dim = state["image_encoder.neck.0.weight"].shape[0]
-    encoder = ImageEncoderViT(
-        img_size=grid * patch,
-        patch_size=patch,
-        embed_dim=width,
-        depth=depth,
-        num_heads=width // tables[0].shape[1],
-        mlp_ratio=state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
-        out_chans=dim,
-        norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),  # type: ignore[arg-type]
-        use_rel_pos=True,
-        window_size=min(local, default=0),
-        global_attn_indexes=tuple(i for i, window in enumerate(windows) if window == grid),
-    )
+    grid, patch = state["image_encoder.pos_embed"].shape[1], encoder.patch_embed.proj.stride[0]
     prompts = PromptEncoder(
         embed_dim=dim,
         image_embedding_size=(grid, grid),
@@ -131,6 +132,31 @@ def _empty_parts(state: State) -> SamParts:
         iou_head_hidden_dim=state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
     )
     return SamParts(encoder=encoder, prompts=prompts, decoder=decoder, side=grid * patch)
+
+
+def _empty_encoder(state: State) -> Any:
+    """The image encoder of the sizes that `image_encoder.*` of `state` tell; raises as `_empty_parts`."""
+    _, grid, _, width = state["image_encoder.pos_embed"].shape
+    patch = state["image_encoder.patch_embed.proj.weight"].shape[-1]
+    depth = _count(state, "image_encoder.blocks.")
+    tables = [state[f"image_encoder.blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
+    windows = [(len(table) + 1) // 2 for table in tables]
+    local = {window for window in windows if window != grid}
+    if depth == 0 or len(local) > 1:
+        raise ValueError(f"{depth} blocks with windows of {sorted(local)} tokens")
+    return ImageEncoderViT(
+        img_size=grid * patch,
+        patch_size=patch,
+        embed_dim=width,
+        depth=depth,
+        num_heads=width // tables[0].shape[1],
+        mlp_ratio=state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
+        out_chans=state["image_encoder.neck.0.weight"].shape[0],
+        norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),  # type: ignore[arg-type]
+        use_rel_pos=True,
+        window_size=min(local, default=0),
+        global_attn_indexes=tuple(i for i, window in enumerate(windows) if window == grid),
+    )
 
 
 def _count(state: State, prefix: str) -> int:

@@ -72,8 +72,6 @@ def test_each_kind_of_model_names_its_own_keys():
         load("tiny", [*base, "model.image.modle=c"])
     with pytest.raises(ValueError, match=r"'model.depht'; did you mean 'depth'\? .*mask_tokens"):
         load("tiny", [*base, "model.depht=1"])
-    with pytest.raises(ValueError, match="multiples of 16"):
-        load("tiny", [*base, "data.size_hw=[72, 64]"])
 
 
 def test_a_recipe_without_a_kind_is_of_a_tiny_model_and_keeps_the_hash_it_had():

@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config import Strict
+from trainer.models.frozen_config import FrozenImageConfig, FrozenTextConfig
+from trainer.models.ivm_config import IvmConfig
 
 
 class TinyConfig(Strict):
@@ -32,35 +34,10 @@ class TinyConfig(Strict):
         return self
 
 
-class FrozenImageConfig(Strict):
-    """The frozen image encoder: SAM's."""
-
-    model: str
-    """A .pth file of segment-anything, a folder of transformers (`SamModel`), or the hub id of one."""
-    revision: str | None = None
-    """Commit of the hub, or `sha256:...` that local files must have."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of its products; auto is float32 on a CPU and bfloat16 on CUDA."""
-    embedding: Literal["float16", "float32"] = "float16"
-    """What an embedding is rounded to, whether it comes from the cache or not: so the cache changes no number."""
-    compile: bool = False
-    """Give its blocks to torch.compile; takes a minute at the first batch."""
-
-
-class FrozenTextConfig(Strict):
-    """The frozen text encoder: CLIP's or T5's, with its own tokenizer."""
-
-    model: str
-    """A folder of transformers (clip, clip_text_model or t5), or the hub id of one."""
-    revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of its products; auto is float32 on a CPU and bfloat16 on CUDA."""
-
-
 class BaseConfig(Strict):
     """Frozen SAM image encoder + frozen text encoder + trained mask decoder (trainer.models.base)."""
 
-    stride: ClassVar[int] = 16
+    stride: ClassVar[int] = 8
     kind: Literal["base"]
     image: FrozenImageConfig
     text: FrozenTextConfig
@@ -80,6 +57,6 @@ def _named(raw: Any) -> Any:
 
 
 ModelConfig = Annotated[
-    TinyConfig | BaseConfig, Field(discriminator="kind"), BeforeValidator(_named)
+    TinyConfig | BaseConfig | IvmConfig, Field(discriminator="kind"), BeforeValidator(_named)
 ]
 """What stands under `model` in a recipe."""

@@ -4,10 +4,12 @@ A training step judges three masks a sample (its own, another's, the machine's),
 encoder, a guess.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
+
+from trainer.models.protocol import Features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,15 +17,15 @@ class Sight:
     """What a discriminator has seen of b samples before it is shown a mask.
 
     image: b3hw, RGB in [0, 1]. tokens: bt. guess: mask logits b1hw made from image and text alone, with their gradient;
-    None for a discriminator that does not guess. text: bd, the instruction as one vector. maps: features of the image,
-    finest first, each bcrs.
+    None for a discriminator that does not guess. text: bd, the instruction as one vector. features: of the guesser, for
+    a discriminator that judges by them.
     """
 
     image: Tensor
     tokens: Tensor
     guess: Tensor | None = None
     text: Tensor | None = None
-    maps: tuple[Tensor, ...] = ()
+    features: Features | None = None
 
     def pick(self, rows: Tensor) -> "Sight":
         """Some of the samples: `rows` is bool b, or indices."""
@@ -32,8 +34,18 @@ class Sight:
             tokens=self.tokens[rows],
             guess=None if self.guess is None else self.guess[rows],
             text=None if self.text is None else self.text[rows],
-            maps=tuple(m[rows] for m in self.maps),
+            features=None if self.features is None else _pick(self.features, rows),
         )
+
+
+def _pick(features: Features, rows: Tensor) -> Features:
+    return replace(
+        features,
+        maps=tuple(m[rows] for m in features.maps),
+        text=features.text[rows],
+        pooled=features.pooled[rows],
+        real=features.real[rows],
+    )
 
 
 class Judge(Protocol):
