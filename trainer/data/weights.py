@@ -42,3 +42,23 @@ def with_weights(store: S, root: Path, *, sidecar: str = "weights") -> S:
             f"is negative or not finite, first {store.ids[at]!r} ({float(p_clean[at])}, {float(weight[at])})"
         )
     return replace(store, p_clean=p_clean, weight=weight)
+
+
+def in_fold(
+    store: Table | ShardStore, root: Path, fold: int, *, sidecar: str = "weights"
+) -> torch.Tensor:
+    """bool n: the samples of one fold of the weights sidecar; a fold holds all samples of its images or none.
+
+    Raises:
+        ValueError: there is no such sidecar, it does not know every sample, or the fold holds none or all of them.
+    """
+    table = read_sidecar(root, sidecar).select(["sample_id", "fold"]).to_pydict()
+    fold_of = dict(zip(table["sample_id"], table["fold"], strict=True))
+    inside = torch.tensor([fold_of.get(sample_id) == fold for sample_id in store.ids])
+    missing = sum(sample_id not in fold_of for sample_id in store.ids)
+    if missing or not bool(inside.any()) or bool(inside.all()):
+        raise ValueError(
+            f"fold {fold} of sidecar {sidecar!r} of {root} holds {int(inside.sum())} of {len(inside)} samples and "
+            f"{missing} are in no fold; expected some of them: run `maskmix discriminate` again"
+        )
+    return inside
