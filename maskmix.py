@@ -172,6 +172,54 @@ def predict(
     typer.echo(f"wrote {out}{note}")
 
 
+@app.command("vqa-bench")
+def vqa_bench(
+    files: Annotated[list[Path], typer.Argument(help="Of the published format.")],
+    format: Annotated[str, typer.Option(help="vstar, pope or egothink.")],
+    out: OutOption,
+    endpoint: Annotated[str, typer.Option(help="OpenAI-compatible address.")] = "",
+    model: Annotated[str, typer.Option(help="The model's name there.")] = "",
+    masker: Annotated[str, typer.Option(help="A run folder, or org/name on the hub.")] = "",
+    effect: Annotated[EffectName, typer.Option(help="How masks are shown.")] = EffectName.overlay,
+    crop: Annotated[bool, typer.Option(help="Cut to what is visible.")] = True,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Of the probability.")] = 0.5,
+    images: Annotated[Path | None, typer.Option(help="Their folder, if elsewhere.")] = None,
+    judge: Annotated[str, typer.Option(help="Address of the judge (egothink).")] = "",
+    judge_model: Annotated[str, typer.Option(help="The judge's name there.")] = "",
+    judge_prompts: Annotated[Path | None, typer.Option(help="EgoThink's own file.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Open questions at a time.")] = 8,
+    image_side: Annotated[int, typer.Option(min=1, help="Longest side sent, px.")] = 2048,
+    calls: Annotated[int | None, typer.Option(min=1, help="Stop before more calls.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a vision-language model with and without masking; print the table. Run it again to resume."""
+    from trainer.vqa.bench import check_format, run_bench
+    from trainer.vqa.setup import SPENDING, open_endpoint, open_judge, open_masking
+
+    kind, spending = check_format(format), out / SPENDING
+    asker = open_endpoint(
+        "vqa", url=endpoint, model=model, concurrency=concurrency, image_side=image_side,
+        spending=spending, most_calls=calls,
+    )  # fmt: skip
+    masking, name = None, ""
+    if masker:
+        masking, name = open_masking(masker, effect=effect.value, threshold=threshold, crop=crop)
+    judging = None
+    if kind == "egothink":
+        judging = open_judge(url=judge, model=judge_model, prompts=judge_prompts, spending=spending)
+    results = run_bench(
+        files, format=kind, asker=asker, out=out, masking=masking, masker=name, images=images,
+        judge=judging, limit=limit, tell=lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    if as_json:
+        say_json(results)
+        return
+    typer.echo(results["table"], nl=False)
+    for failure in results["failures"]:
+        typer.echo(f"failed: {failure['key']}: {failure['why']}", err=True)
+
+
 @app.command()
 def compare(
     train: TrainArgument,
@@ -232,6 +280,39 @@ def study(
         say_json(facts)
     else:
         typer.echo((out / "study.txt").read_text())
+
+
+@app.command()
+def loop(
+    train: TrainArgument,
+    test: TrainArgument,
+    out: OutOption,
+    recipe: TrainRecipeOption = "tiny",
+    override: SetOption = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often to annotate again.")] = 1,
+    seed: SeedOption = None,
+    workers: WorkersOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, annotate again with what was learnt, score, train; print the gain per round. Run it again to resume."""
+    from trainer.config import load
+    from trainer.rounds import run_loop
+    from trainer.rounds_table import table_text
+
+    result = run_loop(
+        _local(train),
+        _local(test),
+        load(recipe, override or []),
+        out=out,
+        rounds=rounds,
+        seed=seed or 0,
+        workers=workers,
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    if as_json:
+        say_json(result)
+    else:
+        typer.echo(table_text(result), nl=False)
 
 
 @app.command()

@@ -13,8 +13,8 @@ from maskmix import app
 from tests.e2e.lines import draw_items, recipe
 
 VERBS = {
-    "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "plan",
-    "predict", "pull", "push", "report", "study", "verify",
+    "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "loop", "plan",
+    "predict", "pull", "push", "report", "study", "verify", "vqa-bench",
 }  # fmt: skip
 BUILD_FLAGS = {
     "--recipe", "--set", "--out", "--limit", "--seed", "--executor", "--workers", "--dry-run",
