@@ -6,7 +6,7 @@ which asks with the instruction as it stands; in `segment` it is asked the phras
 
 `model` may be a folder with folds of models (trainer.use.folds). Each picture is then answered by the model that has
 not learnt from it, so that a dataset can be annotated again by what it taught; a picture that none of them knows is
-answered by the mean of all. To see one at work:
+answered by the mean of all, and one that all of them know by nobody. To see one at work:
 `maskmix experts try trained "the red mug" --image photo.jpg --set model=RUN`.
 """
 
@@ -94,6 +94,8 @@ class TrainedExpert:
             asked = [self._folds.may_answer(picture) for picture in pictures]
             soft = self._ask(pictures, [text for _, _, text in chunk], asked)
             for (i, number, _), values, members in zip(chunk, soft, asked, strict=True):
+                if values is None:
+                    continue
                 answers[i] += cut(
                     values,
                     threshold=self._threshold,
@@ -105,8 +107,8 @@ class TrainedExpert:
 
     def _ask(
         self, images: Sequence[Image], texts: Sequence[str], asked: Sequence[tuple[int, ...]]
-    ) -> list[NDArray[np.float32]]:
-        """Mean probability (h, w) over the members asked about each row; each member runs its rows together."""
+    ) -> list[NDArray[np.float32] | None]:
+        """Mean probability (h, w) over the members asked about each row, None where none is; each runs its together."""
         sums: list[NDArray[np.float32] | None] = [None] * len(images)
         for k, predictor in enumerate(self._predictors):
             mine = [row for row, members in enumerate(asked) if k in members]
@@ -114,11 +116,10 @@ class TrainedExpert:
             for row, values in zip(mine, said, strict=True):
                 before = sums[row]
                 sums[row] = values if before is None else before + values
-        means: list[NDArray[np.float32]] = []
-        for total, members in zip(sums, asked, strict=True):
-            assert total is not None
-            means.append(total / np.float32(len(members)))
-        return means
+        return [
+            None if total is None else total / np.float32(len(members))
+            for total, members in zip(sums, asked, strict=True)
+        ]
 
     def _made_by(self, members: tuple[int, ...]) -> Provenance:
         one = self._folds.members[members[0]] if len(members) == 1 else None

@@ -8,7 +8,7 @@ of its own and without folds.json is one model, which may be asked about everyth
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,28 +36,41 @@ class Folds:
     """The models of a folder and what each may be asked.
 
     `fold_of` is the fold of every picture that any of them learnt from, by the key of its pixels; empty for one model.
+    None: all of them have seen it, as two files with the same pixels.
     """
 
     members: tuple[Member, ...]
     revision: str
     licence: str
-    fold_of: Mapping[str, int] = field(default_factory=dict[str, int], repr=False)
+    fold_of: Mapping[str, int | None] = field(default_factory=dict[str, int | None], repr=False)
 
     def may_answer(self, image: Image) -> tuple[int, ...]:
-        """Indices of the members that have not learnt from a picture: one of them, or all when nobody knows it."""
-        fold = self.fold_of.get(pixels_key(image)) if self.fold_of else None
-        return tuple(range(len(self.members))) if fold is None else (fold,)
+        """Indices of the members that have not learnt from a picture: one, none, or all when nobody knows it."""
+        key = pixels_key(image) if self.fold_of else ""
+        if key not in self.fold_of:
+            return tuple(range(len(self.members)))
+        fold = self.fold_of[key]
+        return () if fold is None else (fold,)
 
 
-def write_folds(folder: Path, fold_of: Mapping[str, int], *, folds: int) -> None:
+def deal_pictures(pictures: Iterable[tuple[Image, int]]) -> dict[str, int | None]:
+    """What `write_folds` takes, from pictures and their folds: None for one whose pixels lie in several."""
+    fold_of: dict[str, int | None] = {}
+    for image, fold in pictures:
+        key = pixels_key(image)
+        fold_of[key] = fold if fold_of.get(key, fold) == fold else None
+    return fold_of
+
+
+def write_folds(folder: Path, fold_of: Mapping[str, int | None], *, folds: int) -> None:
     """Write `folds.json` atomically, which finishes the folder: its members are there already.
 
     Args:
         folder: holds `fold-0` to `fold-{folds - 1}`.
-        fold_of: key of a picture's pixels -> the fold whose model has not seen it.
+        fold_of: key of a picture's pixels -> the fold whose model has not seen it, or None (`deal_pictures`).
         folds: how many there are.
     """
-    assert set(fold_of.values()) <= set(range(folds)), folds
+    assert set(fold_of.values()) <= {None, *range(folds)}, folds
     facts = {"format": FORMAT, "kind": KIND, "folds": folds, "pictures": dict(fold_of)}
     text = json.dumps(facts, indent=1, sort_keys=True)
     write_atomic(folder / FOLDS, text.encode() + b"\n")
@@ -118,7 +131,7 @@ def _read(folder: Path, model: str, licence: str, expert: str, facts: str) -> Fo
         if (told["format"], told["kind"]) != (FORMAT, KIND):
             raise ValueError(f"format {told['format']!r} of {told['kind']!r}")
         count, fold_of = int(told["folds"]), dict(told["pictures"])
-        if not all(isinstance(k, int) and 0 <= k < count for k in fold_of.values()):
+        if not set(fold_of.values()) <= {None, *range(count)}:
             raise ValueError(f"a picture is in none of the {count} folds")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where} is not readable: {error!r}; train the folds again") from error

@@ -54,13 +54,16 @@ class TrainedJudge:
         instructions: Sequence[Sequence[str]],
         masks: Sequence[BoolMask],
     ) -> list[Verdict | None]:
-        """A verdict on each mask for the first phrasing of its instruction; None where there is no phrasing."""
+        """A verdict on each mask for the first phrasing of its instruction.
+
+        None where there is no phrasing, and for a picture that all folds have seen.
+        """
         return [
             self._judge(image, texts[0], mask) if texts and texts[0].strip() else None
             for image, texts, mask in zip(images, instructions, masks, strict=True)
         ]
 
-    def _judge(self, image: Image, text: str, mask: BoolMask) -> Verdict:
+    def _judge(self, image: Image, text: str, mask: BoolMask) -> Verdict | None:
         if mask.shape != image.shape[:2]:
             raise ValueError(
                 f"mask of {mask.shape} on an image of {image.shape[:2]} (h, w); expected one size"
@@ -69,6 +72,8 @@ class TrainedJudge:
             p_clean(self._judges[member], image, text, mask)
             for member in self._folds.may_answer(image)
         ]
+        if not said:
+            return None
         mean = min(1.0, sum(said) / len(said))
         return Verdict(validity=mean, exhaustivity=mean)
 
