@@ -316,39 +316,6 @@ def loop(
 
 
 @app.command()
-def loop(
-    train: TrainArgument,
-    test: TrainArgument,
-    out: OutOption,
-    recipe: TrainRecipeOption = "tiny",
-    override: SetOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often to annotate again.")] = 1,
-    seed: SeedOption = None,
-    workers: WorkersOption = 1,
-    as_json: JsonOption = False,
-) -> None:
-    """Train, annotate again with what was learnt, score, train; print the gain per round. Run it again to resume."""
-    from trainer.config import load
-    from trainer.rounds import run_loop
-    from trainer.rounds_table import table_text
-
-    result = run_loop(
-        _local(train),
-        _local(test),
-        load(recipe, override or []),
-        out=out,
-        rounds=rounds,
-        seed=seed or 0,
-        workers=workers,
-        tell=lambda line: typer.echo(line, err=True),
-    )
-    if as_json:
-        say_json(result)
-    else:
-        typer.echo(table_text(result), nl=False)
-
-
-@app.command()
 def demo(
     out: OutOption = Path("demo"),
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of it, to see it run.")] = False,
