@@ -18,7 +18,7 @@ RANK = {"annotators": 0, "pipeline": 1, "trainer": 2, "maskmix": 3, "benchmarks"
 PACKAGES = ("annotators", "pipeline", "trainer")
 TRAINER_SEES = {
     "pipeline.records", "pipeline.shards", "pipeline.codec", "pipeline.reader", "pipeline.manifest",
-    "pipeline.intake.images",
+    "pipeline.intake.images", "pipeline.intake.image_files", "pipeline.intake.instructions", "pipeline.intake.refusal",
     "pipeline.sidecar", "pipeline.config",
 }  # fmt: skip
 INDEPENDENT = (
