@@ -3,10 +3,8 @@
 Letters: b samples, t text tokens, h and w pixels of the training frame.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -47,41 +45,3 @@ class Batch:
         assert self.theta.shape == (b, 2, 3)
         assert self.tokens.shape[0] == len(self.ids) == b
         assert self.embedding is None or len(self.embedding) == b
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The batch on `device`; a pinned one is copied while the host goes on."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """The batch in page-locked memory, from which a GPU copies by itself."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = {name: change(t) for name, t in tensors.items() if isinstance(t, Tensor)}
-        return replace(self, **changed)
-
-
-def split(batch: Batch, parts: int) -> list[Batch]:
-    """`batch` in equal parts for gradient accumulation: part k has the samples k, k + parts, k + 2 parts, ...
-
-    Taking turns keeps each part's share of gold nearly that of the whole.
-
-    Raises:
-        ValueError: the samples do not divide into `parts`.
-    """
-    b = len(batch.ids)
-    if parts < 1 or b % parts:
-        raise ValueError(
-            f"a batch of {b} samples does not divide into {parts} equal parts; "
-            "choose data.batch as a multiple of processes times parts"
-        )
-    if parts == 1:
-        return [batch]
-    return [_take(batch, slice(k, b, parts)) for k in range(parts)]
-
-
-def _take(batch: Batch, part: slice) -> Batch:
-    tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    taken = {name: t[part] for name, t in tensors.items() if isinstance(t, Tensor)}
-    return replace(batch, ids=batch.ids[part], **taken)

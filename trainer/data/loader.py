@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.batch import Batch
+from trainer.data.packed import Packed, pack
 
 AHEAD = 2
 """Batches that each worker keeps ready."""
@@ -32,7 +33,7 @@ class Refused:
     message: str
 
 
-class Steps(Dataset[Batch | Refused]):
+class Steps(Dataset[Packed | Refused]):
     """Steps start .. stop - 1 as a map-style dataset."""
 
     def __init__(self, batch_at: Callable[[int], Batch], *, start: int, stop: int) -> None:
@@ -41,9 +42,9 @@ class Steps(Dataset[Batch | Refused]):
     def __len__(self) -> int:
         return self._stop - self._start
 
-    def __getitem__(self, index: int) -> Batch | Refused:
+    def __getitem__(self, index: int) -> Packed | Refused:
         try:
-            return self._batch_at(self._start + index)
+            return pack(self._batch_at(self._start + index))
         except ValueError as error:
             return Refused(str(error))
 
@@ -69,7 +70,7 @@ def prefetch(
     if workers == 0 or start >= stop:
         for step in range(start, stop):
             batch = batch_at(step)
-            yield batch.pin_memory() if pin else batch
+            yield pack(batch).pin_memory().unpack() if pin else batch
         return
     loader = DataLoader(
         Steps(batch_at, start=start, stop=stop),
@@ -86,10 +87,10 @@ def prefetch(
     atexit.register(end)
     try:
         for _ in range(start, stop):
-            batch = _next(batches, batches._workers)
-            if isinstance(batch, Refused):
-                raise ValueError(batch.message)
-            yield batch
+            found = _next(batches, batches._workers)
+            if isinstance(found, Refused):
+                raise ValueError(found.message)
+            yield found.unpack()
     finally:
         # now, not when the last trace that holds the iterator is forgotten
         batches._shutdown_workers()
@@ -111,7 +112,7 @@ def _started(loader: DataLoader[Any]) -> Any:
     return batches
 
 
-def _next(batches: Iterator[Batch | Refused], workers: Sequence[BaseProcess]) -> Batch | Refused:
+def _next(batches: Iterator[Packed | Refused], workers: Sequence[BaseProcess]) -> Packed | Refused:
     try:
         return next(batches)
     except (RuntimeError, OSError, EOFError) as error:
@@ -134,8 +135,8 @@ def _end(workers: Sequence[BaseProcess]) -> None:
         worker.join()
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _as_it_is(found: Any) -> Any:
+    return found
 
 
 def _start_worker(_: int) -> None:

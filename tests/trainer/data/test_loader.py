@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from tests.trainer.conftest import make_samples, write_dataset
 from trainer.data.batch import Batch
 from trainer.data.config import DataConfig
 from trainer.data.loader import prefetch
+from trainer.data.packed import pack
 from trainer.data.sampler import Sampler
 from trainer.data.shard_store import open_shards
 from trainer.data.tokens import learn_tokenizer
@@ -58,6 +59,14 @@ class Odd:
         if step == self.at:
             raise self.error(f"step {step} is odd; choose another")
         return self.sampler.batch_at(step)
+
+
+def test_a_batch_packed_into_one_piece_is_the_same_batch(sampler: Sampler):
+    batch = replace(sampler.batch_at(0), embedding=torch.rand(8, 3, 1, 0).half())
+    packed = pack(batch)
+    assert same(packed.unpack(), batch)
+    assert packed.unpack().image.untyped_storage().data_ptr() == packed.memory.data_ptr()
+    assert packed.unpack().is_gold.dtype == torch.bool
 
 
 def test_without_workers_batches_are_made_one_by_one(sampler: Sampler):

@@ -8,12 +8,13 @@ import torch
 from torch.nn.functional import pad
 
 from tests.trainer.conftest import make_samples, write_dataset
-from trainer.data.batch import Batch, split
+from trainer.data.batch import Batch
 from trainer.data.config import DataConfig
 from trainer.data.sampler import Sampler
 from trainer.data.share import Share
 from trainer.data.table import Table, load_table
 from trainer.data.tokens import learn_tokenizer
+from trainer.engine.batches import parts
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,8 @@ def test_shares_make_up_the_batch_of_one_process_bit_for_bit(table, world, gold_
         for r in range(world)
     ]
     for step in (0, 5, 6, 17):
-        parts = split(alone.batch_at(step), world)
-        assert all(same(part, s.batch_at(step)) for part, s in zip(parts, together, strict=True))
+        cut = parts(alone.batch_at(step), world)
+        assert all(same(part, s.batch_at(step)) for part, s in zip(cut, together, strict=True))
 
 
 def test_a_batch_is_the_same_with_any_number_of_threads(root):
@@ -94,15 +95,6 @@ def test_without_lanes_of_its_own_a_recipe_has_as_many_as_processes(table):
     assert two != sampler(table, lanes=None).rows_at(0).tolist()
 
 
-def test_parts_of_a_batch_take_turns_and_uneven_ones_are_refused(table):
-    batch = sampler(table, gold_share=0.5).batch_at(0)
-    parts = split(batch, 4)
-    assert [int(part.is_gold.sum()) for part in parts] == [1, 1, 1, 1]
-    assert sorted(sum((part.ids for part in parts), ())) == sorted(batch.ids)
-    with pytest.raises(ValueError, match="8 samples does not divide into 3"):
-        split(batch, 3)
-
-
 def test_a_share_that_cannot_be_is_refused(table):
     with pytest.raises(ValueError, match="rank 2 of a world of 2"):
         Share(rank=2, world=2)
@@ -110,10 +102,3 @@ def test_a_share_that_cannot_be_is_refused(table):
         sampler(table, world=3, lanes=3)
     with pytest.raises(ValueError, match=r"data.lanes is 3.*2 processes"):
         sampler(table, world=2, lanes=3)
-
-
-def test_a_batch_moves_as_a_whole(table):
-    batch = sampler(table).batch_at(0)
-    moved = batch.to("meta")
-    assert moved.ids == batch.ids
-    assert all(t.device.type == "meta" for t in (moved.image, moved.rows, moved.theta))
