@@ -2,7 +2,8 @@
 
 For Co-teaching, which needs two: their logits are stacked, and the objective weighs each peer's losses by itself. The
 first peer is the one that is saved; it has the parameters that a single model of the same seed would start from. A
-step costs as much as its peers together, and so does a frozen encoder's memory.
+step costs as much as its peers together, and so does a frozen encoder's memory; the norm of their gradients is clipped
+together.
 """
 
 from collections.abc import Sequence

@@ -2,9 +2,10 @@
 
 Self-Paced Learning (Kumar, Packer and Koller, NIPS 2010): minimise `sum v_i L_i - lambda sum v_i` over v in {0, 1}, so
 v_i = [L_i < lambda], with lambda raised until every sample is in. A fixed ladder of lambdas would mean something else
-for every loss; ours is the quantile of the machine losses that admits a share growing linearly from `start` to `end`,
-remembered as a running average over batches, so that a batch of hard samples admits few. The paper's `end` is 1: it
-was made for hard samples, not wrong ones, and takes the wrong ones in at last. Gold always counts.
+for every loss; ours is the quantile of the last machine losses that admits a share growing linearly from `start` to
+`end`. Those are more than a batch's, so that a batch of hard samples admits few. The paper's `end` is 1: it was made
+for hard samples, not wrong ones, and takes the wrong ones in at last. Gold always counts. Processes that train together
+go by the losses of the first one's samples.
 """
 
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from trainer.weighting.protocol import Context
 
-KEPT = 0.95
-"""How much of the remembered threshold stays at a step."""
+MEMORY = 512
+"""Samples whose losses are remembered, gold among them, whose losses are not."""
 
 
 class SelfPaced(nn.Module):
@@ -27,22 +28,19 @@ class SelfPaced(nn.Module):
 
     peers = 1
     reads_losses = True
-    threshold: Tensor
+    recent: Tensor
 
     def __init__(self, *, start: float, end: float, gold_weight: float = 1.0) -> None:
         super().__init__()
         self.start = start
         self.end = end
         self.gold_weight = gold_weight
-        self.register_buffer("threshold", torch.tensor(torch.nan))
+        self.register_buffer("recent", torch.full((MEMORY,), torch.nan))
 
     def forward(self, losses: Tensor, context: Context) -> Tensor:
-        """1b losses -> 1b weights. A batch without machine samples leaves the threshold as it is."""
+        """1b losses -> 1b weights."""
         share = self.start + (self.end - self.start) * context.progress
         machine = torch.where(context.is_gold, torch.nan, losses[0]).float()
-        here = torch.nanquantile(machine, share)
-        old = torch.where(self.threshold.isnan(), here, self.threshold)
-        new = torch.where(here.isnan(), old, KEPT * old + (1.0 - KEPT) * here)
-        self.threshold.copy_(new)
-        admitted = (losses <= new).to(losses.dtype)
+        self.recent.copy_(torch.cat([self.recent, machine])[-MEMORY:])
+        admitted = (losses <= torch.nanquantile(self.recent, share)).to(losses.dtype)
         return torch.where(context.is_gold, self.gold_weight, admitted)
