@@ -39,8 +39,10 @@ def test_a_killed_command_goes_on_and_repeats_no_more_than_was_on_its_way(
             str(file), "--format", "vstar", "--endpoint", server.base_url, "--model", "scripted", "--masker", str(run),
             "--effect", "blur", "--concurrency", "2", "--out",
         )  # fmt: skip
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen([*words, str(tmp_path / "o")], cwd=ROOT, **quiet)
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen(
+            [*words, str(tmp_path / "o")], cwd=ROOT, stdout=nowhere, stderr=nowhere
+        )
         until = time.monotonic() + 60
         while len(server.seen) < 15 and time.monotonic() < until:
             time.sleep(0.01)
