@@ -14,7 +14,11 @@ from trainer.data.config import DataConfig
 from trainer.models.config import ModelConfig
 from trainer.models.protocol import TextTokens
 
-KINDS = {"tiny": "trainer.models.tiny", "base": "trainer.models.base"}
+KINDS = {
+    "tiny": "trainer.models.tiny",
+    "base": "trainer.models.base",
+    "ivm": "trainer.models.ivm_kind",
+}
 
 
 class Kind(Protocol):
