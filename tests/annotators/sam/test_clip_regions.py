@@ -188,3 +188,10 @@ def test_a_gpu_agrees_with_the_cpu(make):
     [here] = make(device="cpu", dtype="float32").segment_text([LANDSCAPE], rows)
     assert there[0].mask.iou(here[0].mask) >= 0.99
     assert there[0].made_by.score_raw == pytest.approx(here[0].made_by.score_raw, abs=1e-3)
+
+
+def test_a_single_region_divides_by_nothing():
+    """IVM's map is min-max over the regions: of one region it is 0 / 0."""
+    for cosine in (-0.1, 0.0, 0.3):
+        alone = np.array([cosine])
+        assert on_scale(alone).tolist() == standing_out(alone).tolist() == [0.0]
