@@ -97,6 +97,7 @@ def test_all_numbers_equal_those_of_pycocotools_on_random_masks(seed: int):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_all_numbers_equal_those_of_pycocotools_on_people_s_masks(shared_data: Path):
     said = json.loads((shared_data / "coco-instruct" / "instances.json").read_text())
     size = {image["id"]: (image["height"], image["width"]) for image in said["images"]}

@@ -183,6 +183,7 @@ def test_what_fails_is_counted_and_named_and_asked_again_by_the_next_run(tmp_pat
         assert len(server.seen) == asked + 2, "only what had failed"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_and_asks_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
