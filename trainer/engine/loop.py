@@ -10,7 +10,7 @@ back by flags on the device (optimiser, average, buffers) and counted there; tha
 the next line or checkpoint is due.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.data.batch import Batch
+from trainer.data.loader import prefetch
 from trainer.engine.averaging import Average
 from trainer.engine.batches import moved, parts, samples_of
 from trainer.engine.checkpoint import load_checkpoint, save_checkpoint
@@ -94,7 +95,15 @@ def train(
             folder if world.leads else None, start=start or 0, steps=optim.steps, run=run
         )
         cleanup.callback(journal.close)
-        for step, batch in _batches(batch_at, start or 0, end, run=run, world=world):
+        batches = prefetch(
+            batch_at,
+            start=start or 0,
+            stop=end,
+            workers=run.loader_workers,
+            pin=world.device.type == "cuda",
+        )
+        cleanup.callback(batches.close)
+        for step, batch in enumerate(batches, start or 0):
             asked = world.largest(0 if stop is None else stop.asked())
             training.step(step, batch)
             journal.count(samples_of(batch) * world.size)
@@ -233,13 +242,6 @@ class _Training:
                 f"{bad} steps had a loss or gradient that is not finite (noticed at step {step}); "
                 "lower optim.lr, or look for NaN in the data"
             )
-
-
-def _batches(
-    batch_at: Callable[[int], Batch], start: int, end: int, *, run: RunConfig, world: World
-) -> Iterator[tuple[int, Batch]]:
-    for step in range(start, end):
-        yield step, batch_at(step)
 
 
 def _mix(seed: int, step: int, rank: int) -> int:
