@@ -8,12 +8,15 @@ reach the whole group of processes are for the main one to answer, which may sti
 """
 
 import atexit
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any
 
 import torch
@@ -140,10 +143,20 @@ def _as_it_is(found: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    """One thread each, and deaf to the signals that ask the main process to stop."""
+    """One thread each, deaf to the signals that ask the main process to stop, and gone at once when it is done.
+
+    An interpreter that takes itself down while a thread of its queue is inside torch now and then aborts.
+    """
     import cv2
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    Finalize(None, _leave, exitpriority=-100)  # after the queues
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
