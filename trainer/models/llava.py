@@ -7,7 +7,8 @@ can train the other's, and no adapter is switched between two forward passes.
 
 Position -2 of a padded batch is the release's trap: it means another token for each length. Here rows are first turned
 so that padding is at the end, where causal attention cannot see it, and the position is counted from the last real
-token. The head that writes words is not kept.
+token. The head that writes words is not kept. transformers asks once a pass whether sequences were packed, which waits
+for the device; nothing else here does.
 
 Letters: b samples, t tokens, d width of the language model, h w pixels of the frame.
 """

@@ -21,6 +21,7 @@ from trainer.models.ivm_kind import build_pair
 from trainer.models.light import LightDiscriminator
 from trainer.models.llava_prompt import LlavaTokens
 from trainer.models.registry import build_discriminator, build_model, build_tokens, frozen_parts
+from trainer.models.saved_judge import load_judge, save_judge
 from trainer.models.saved_model import load_model, seeded
 from trainer.use.predictor import Predictor
 
@@ -166,3 +167,52 @@ def test_other_weights_than_it_was_trained_with_are_refused(
     save_llava(moved / "llava", seed=9)
     with pytest.raises(ValueError, match="not sha256"):
         load_model(out)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_to_the_same_bytes_dropout_and_all(
+    weights: Path, squares: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_of(weights, lora={"rank": 4, "alpha": 8, "dropout": 0.3})
+    whole = fit(squares, recipe, out=tmp_path / "whole", seed=3)
+    fit(squares, recipe, out=tmp_path / "cut", seed=3, stop_at=4)
+    assert not (tmp_path / "cut" / "model.json").exists()
+    cut = fit(squares, recipe, out=tmp_path / "cut", seed=3)
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    still = recipe_of(weights, lora={"rank": 4, "alpha": 8, "dropout": 0.0})
+    other = fit(squares, still, out=tmp_path / "still", seed=3)
+    assert (other / "model.safetensors").read_bytes() != (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_kept_embeddings_change_no_byte(
+    weights: Path, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKMIX_HOME", str(tmp_path / "home"))
+    still = {"hflip": 0.0, "scale": 0.0, "shift": 0.0, "colour": 0.0}
+    found = []
+    for cache in ("none", "disk"):
+        recipe = recipe_of(weights, cache=cache)
+        data = recipe.data.model_copy(update={"augment": type(recipe.data.augment)(**still)})
+        recipe = recipe.model_copy(update={"data": data})
+        out = fit(squares, recipe, out=tmp_path / cache, seed=3)
+        found.append((out / "model.safetensors").read_bytes())
+    assert found[0] == found[1]
+    assert len(list((tmp_path / "home").rglob("*.safetensors"))) == 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["composite", "light"])
+def test_a_saved_discriminator_judges_as_it_did(weights: Path, tmp_path: Path, name: str) -> None:
+    recipe = recipe_of(weights, discriminator=name)
+    tokens = built(recipe)[0]
+    with seeded(5):
+        judge: Any = build_discriminator(recipe.model, tokens, size_hw=SIZE)
+        for parameter in judge.parameters():
+            if parameter.requires_grad:
+                parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    save_judge(tmp_path, judge.eval(), recipe=recipe, tokenizer=tokens)
+    again: Any = load_judge(tmp_path).judge
+    image, rows, mask = torch.rand(2, 3, *SIZE), tokens.encode(["a", "b"]), torch.rand(2, 1, *SIZE)
+    with torch.no_grad():
+        assert torch.equal(again(image, rows, mask), judge(image, rows, mask))
