@@ -117,11 +117,37 @@ def minimise(loss, p_unlabelled: torch.Tensor) -> torch.Tensor:
     return logits.detach().sigmoid()
 
 
+def test_the_mean_over_the_batch_shrinks_the_step_by_the_mean_weight_and_ours_does_not():
+    losses = torch.tensor([[1.0, 2.0, 6.0]])
+    for c in (1.0, 0.25):
+        weights = torch.full((1, 3), c)
+        assert (weights * losses).mean().item() == pytest.approx(c * 3.0)  # the official form
+        assert (weighted_sum(losses, weights) / weights.sum()).item() == pytest.approx(3.0)
+
+
 @pytest.mark.parametrize("assumed", [0.4, 0.2])
 def test_pu_is_least_where_d_is_the_probability_that_a_machine_label_is_good(assumed: float):
     p_unlabelled = 0.4 * P_GOOD + 0.6 * P_BAD
     d = minimise(lambda x, g: pu_loss(x, g, eta=assumed, non_negative=False), p_unlabelled)
     assert torch.allclose(d, assumed * P_GOOD / p_unlabelled, atol=1e-3)
+
+
+def test_pu_with_a_share_of_zero_calls_every_machine_label_bad():
+    d = minimise(lambda x, g: pu_loss(x, g, eta=0.0, non_negative=False), P_GOOD)
+    assert bool((d < 1e-2).all())
+
+
+def test_the_clamp_changes_nothing_at_the_minimum_of_the_right_share():
+    p_unlabelled = 0.4 * P_GOOD + 0.6 * P_BAD
+    d = minimise(lambda x, g: pu_loss(x, g, eta=0.4, non_negative=True), p_unlabelled)
+    assert torch.allclose(d, 0.4 * P_GOOD / p_unlabelled, atol=1e-3)
+
+
+def test_the_odds_are_the_density_ratio_in_a_batch_of_any_mix_as_each_side_counts_the_same():
+    d = minimise(
+        lambda x, g: plain_bce_loss(x, g), 3 * P_BAD
+    )  # three machine samples for one of gold
+    assert torch.allclose(d / (1 - d), P_GOOD / P_BAD, rtol=1e-2)
 
 
 def test_plain_bce_is_least_at_the_posterior_and_its_odds_are_the_density_ratio():

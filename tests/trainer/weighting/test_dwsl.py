@@ -10,7 +10,7 @@ import torch
 from pipeline.sidecar import write_sidecar
 from trainer.data.table import load_table
 from trainer.weighting.config import Method, WeightConfig
-from trainer.weighting.dwsl import Dwsl, F, dwbc_gold
+from trainer.weighting.dwsl import DWBC_ALPHA, DWBC_ETA, Dwsl, F, dwbc_gold
 from trainer.weighting.protocol import Context, Known
 from trainer.weighting.registry import make_weigher
 
@@ -79,6 +79,22 @@ def test_dwbc_gives_experts_a_positive_weight_everywhere_and_its_published_value
     assert bool((dwbc_gold(d) > 0).all())
     ends = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     assert dwbc_gold(ends).tolist() == pytest.approx([0.9444, 4.5, 0.9444], abs=1e-4)
+
+
+def test_dwbcs_alpha_is_only_just_large_enough():
+    """alpha > eta / 0.09 + 1 = 6.556 at eta = 0.5; at 6.5 an expert whom the clip reaches would count negatively."""
+    worst = min(
+        float(dwbc_gold(torch.tensor(d, dtype=torch.float64))) for d in (0.0, 0.1, 0.9, 1.0)
+    )
+    assert worst == pytest.approx(DWBC_ALPHA - (DWBC_ETA / 0.09 + 1.0))
+    assert worst > 0
+    assert worst - (DWBC_ALPHA - 6.5) < 0
+
+
+def test_dwbc_weighs_a_machine_sample_by_its_odds_and_gold_by_its_own_rule():
+    d = context([0.3, 0.5, 0.7, 0.5], [False, False, False, True])
+    weights = Dwsl(f="dwbc")(torch.zeros(1, 4), d)
+    assert weights[0].tolist() == pytest.approx([0.0, 1.0, 7 / 3, 4.5])
 
 
 def test_gold_counts_as_a_label_that_is_clean_for_certain_whatever_the_discriminator_says():
