@@ -17,9 +17,10 @@ from pipeline.manifest import read_manifest
 from pipeline.shards import write_atomic
 from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe, recipe_hash
+from trainer.data.dataset import open_dataset
+from trainer.data.protocol import Store
 from trainer.data.sampler import Sampler
 from trainer.data.share import Share
-from trainer.data.table import Table, load_table
 from trainer.data.weights import in_fold, with_weights
 from trainer.engine.distributed import World, joined
 from trainer.engine.loop import train
@@ -145,7 +146,7 @@ def _fit(
     if (out / FACTS).exists():
         return
     reads = SIDECARS.get(recipe.weight.method)
-    table = load_table(root, size_hw=recipe.data.size_hw, oracle=oracle)
+    table = open_dataset(root, recipe.data, oracle=oracle)
     if reads == WEIGHTS:
         table = with_weights(table, root, sidecar=sidecar)
     texts = (text for phrasings in table.instructions for text in phrasings)
@@ -200,7 +201,7 @@ def _fit(
     world.meet()
 
 
-def _counted(table: Table, weigher: Weigher) -> torch.Tensor:
+def _counted(table: Store, weigher: Weigher) -> torch.Tensor:
     """bool n: samples that this weighting gives any weight at all; the others are not drawn."""
     n = len(table)
     if weigher.reads_losses:
