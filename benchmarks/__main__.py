@@ -1,4 +1,4 @@
-"""All benchmarks, one after another, each in a process of its own: python -m benchmarks (about fifteen minutes).
+"""All benchmarks, one after another, each in a process of its own: python -m benchmarks (about twenty minutes).
 
 Ten of them are the two of SAM, which encode images of full size on one thread.
 """
@@ -12,6 +12,7 @@ ALL = (
     "shard_write",
     "shard_read",
     "decoded_load",
+    "loader",
     "staple",
     "label_model",
     "ray_overhead",
