@@ -19,6 +19,8 @@ from annotators.halt import Halt
 from pipeline import expert_verbs
 from pipeline.verbs import VERBS, JsonOption, OutOption, SeedOption, SetOption, say_json
 from trainer.engine.stop import Interrupted
+from trainer.use import verbs as use_verbs
+from trainer.use.verbs import EffectName
 
 STOPPED = 3
 """Exit code of a command that stopped cleanly before its end: run it again."""
@@ -29,14 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-
-class EffectName(StrEnum):
-    """How a mask is shown."""
-
-    overlay = "overlay"
-    grayscale = "grayscale"
-    blur = "blur"
 
 
 class Place(StrEnum):
@@ -55,7 +49,7 @@ WorkersOption = Annotated[
 ]
 
 
-for verb in VERBS:
+for verb in (*VERBS, *use_verbs.VERBS):
     app.command()(verb)
 
 
@@ -143,33 +137,6 @@ def evaluate(
 
     facts = measure(run, _local(dataset))
     _say(facts["overall"] | {"dataset": facts["dataset"]}, as_json)
-
-
-@app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    image: Annotated[Path, typer.Argument(help="A photograph.")],
-    instruction: Annotated[str, typer.Argument(help="What to look for.")],
-    out: OutOption = Path("prediction.png"),
-    effect: Annotated[EffectName, typer.Option(help="How to show it.")] = EffectName.overlay,
-    crop: Annotated[bool, typer.Option("--crop", help="Cut to what is visible.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Of the probability.")] = 0.5,
-) -> None:
-    """Mask a photograph by an instruction and save it as the model downstream would see it."""
-    from trainer.use.predictor import Predictor
-    from trainer.use.show import predict_file
-
-    shown = predict_file(
-        Predictor.from_pretrained(run),
-        image,
-        instruction,
-        out,
-        effect=effect.value,
-        crop=crop,
-        threshold=threshold,
-    )
-    note = "; nothing was above the threshold, so all is shown" if shown.failed_open else ""
-    typer.echo(f"wrote {out}{note}")
 
 
 @app.command("vqa-bench")

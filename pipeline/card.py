@@ -56,20 +56,14 @@ def write_card(root: Path) -> Path:
 
 def render_card(manifest: Manifest, index: pa.Table, *, shard_bytes: int) -> str:
     """The card as Markdown with its YAML head."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["cell"] = _cell
-    template = resources.files("pipeline").joinpath(TEMPLATE).read_text()
     totals = manifest.totals
 
     def column(name: str) -> NDArray[np.float64]:
         return index[name].to_numpy().astype(np.float64)
 
     area = column("area")
-    return environment.from_string(template).render(
+    return fill_template(
+        resources.files("pipeline").joinpath(TEMPLATE).read_text(),
         head=card_head(manifest, shard_bytes=shard_bytes),
         manifest=manifest,
         image_format=_image_format(manifest),
@@ -90,6 +84,17 @@ def render_card(manifest: Manifest, index: pa.Table, *, shard_bytes: int) -> str
         stages=_stages(manifest.recipe),
         recipe=yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True, width=100),
     )  # fmt: skip
+
+
+def fill_template(template: str, **values: Any) -> str:
+    """A Markdown template of Jinja with its values; `cell` makes text fit a cell of a table, a missing value raises."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["cell"] = _cell
+    return environment.from_string(template).render(**values)
 
 
 def card_head(manifest: Manifest, *, shard_bytes: int) -> str:

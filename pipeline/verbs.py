@@ -1,4 +1,4 @@
-"""The verbs of the command line that make, prove, show and move datasets; `maskmix.py` hangs them up."""
+"""The verbs of the command line that make, prove and show datasets; `maskmix.py` hangs them up."""
 
 import json
 from enum import StrEnum
@@ -167,28 +167,6 @@ def report(
     typer.echo(f"wrote {page}")
 
 
-def push(
-    dataset: DatasetArgument,
-    repo: Annotated[str, typer.Argument(help="org/name on the hub.")],
-    public: Annotated[bool, typer.Option("--public", help="Default: a private repo.")] = False,
-) -> None:
-    """Verify a dataset and publish it on the Hugging Face hub in one commit."""
-    from pipeline.hub import push as push_dataset
-
-    typer.echo(push_dataset(dataset, repo, private=not public))
-
-
-def pull(
-    repo: Annotated[str, typer.Argument(help="org/name on the hub.")],
-    out: OutOption,
-    revision: Annotated[str | None, typer.Option(help="A commit, branch or tag.")] = None,
-) -> None:
-    """Fetch a dataset from the hub and verify it."""
-    from pipeline.hub import pull as pull_dataset
-
-    typer.echo(f"pulled {repo} into {pull_dataset(repo, out, revision=revision)}")
-
-
 def say_json(facts: dict[str, Any]) -> None:
     """One JSON object on one line of standard output."""
     typer.echo(json.dumps(facts, sort_keys=True, ensure_ascii=False))
@@ -230,5 +208,5 @@ def _executor(name: ExecutorName, workers: int | None) -> Any:
     return partial(run_on_ray, workers=workers)
 
 
-VERBS = (plan, build, verify, calibrate, card, report, push, pull)
+VERBS = (plan, build, verify, calibrate, card, report)
 """In the order in which help lists them."""

@@ -14,7 +14,7 @@ from tests.e2e.lines import draw_items, recipe
 
 VERBS = {
     "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "loop", "plan",
-    "predict", "pull", "push", "report", "study", "verify", "vqa-bench",
+    "predict", "pull", "push", "reliability", "report", "study", "threshold", "verify", "vqa-bench",
 }  # fmt: skip
 BUILD_FLAGS = {
     "--recipe", "--set", "--out", "--limit", "--seed", "--executor", "--workers", "--dry-run",
@@ -52,6 +52,14 @@ def test_the_flags_of_build_are_frozen() -> None:
         (["report", "/nonexistent"], "/nonexistent"),
         (["fit", "/nonexistent", "--out", "/tmp/never"], "/nonexistent"),
         (["evaluate", "/nonexistent", "/nonexistent"], "/nonexistent"),
+        (["predict", "/nonexistent", "/nonexistent.jpg", "a cup"], "no such file or folder"),
+        (["predict", "/nonexistent", "/nonexistent.jpg"], "give one instruction"),
+        (["predict", "/nonexistent", "/tmp"], "either one instruction, or a file"),
+        (["predict", "/nonexistent", "x.jpg", "a cup", "--instruction", "a cup"], "given twice"),
+        (["threshold", "/nonexistent", "--precision", "0.9"], "no sidecar 'weights_labels'"),
+        (["reliability", "/nonexistent"], "no sidecar 'weights_labels'"),
+        (["push", "/nonexistent", "org/x"], "/nonexistent"),
+        (["push", "/nonexistent", "org/x", "--licence", "mit"], "holds no model"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(words: list[str], message: str) -> None:

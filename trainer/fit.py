@@ -190,6 +190,7 @@ def _fit(
         return
     facts |= {
         "bad_steps": done.bad_steps,
+        "dataset_licences": read_manifest(root).totals.licences,
         "samples": len(table),
         "gold": int(table.is_gold.sum()),
         "drawn": int(counted.sum()),

@@ -1,4 +1,4 @@
-"""A dataset hub on 127.0.0.1 for tests: the endpoints that huggingface_hub and datasets call, in one thread each.
+"""A hub of datasets and models on 127.0.0.1 for tests: the endpoints that clients call, in one thread each.
 
 It keeps commits as whole trees in memory, checks tokens and parents as the real one does, and can be told to fail:
 `fault` sees every request before it is answered and may return a status to answer with, or drop the connection.
@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 TOKEN = "hf_loopback"
-LFS = re.compile(r".*\.(tar|parquet)")
+LFS = re.compile(r".*\.(tar|parquet|safetensors)")
 DROP = -1
 """What a fault returns to close the connection without an answer."""
 
@@ -71,6 +71,7 @@ class Hub:
 
     endpoint: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
+    """Datasets by name, models by "models/" and their name."""
     objects: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     fault: Fault = lambda method, path: None
@@ -176,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def repo(self, repo: str) -> Repo | None:
         """The repository, or None after saying 401 or 404."""
-        found = self.hub.repos.get(repo)
+        found = self.hub.repos.get(self.key(repo))
         if found and (not found.private or self.headers.get("Authorization") == f"Bearer {TOKEN}"):
             return found
         self.refuse(404 if self.headers.get("Authorization") else 401, "RepoNotFound")
@@ -190,6 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.refuse(404, "RevisionNotFound")
         return at
 
+    def key(self, repo: str) -> str:
+        """What `Hub.repos` calls the repository that the request is about."""
+        path = unquote(urlsplit(self.path).path)
+        return repo if path.startswith(("/datasets/", "/api/datasets/")) else f"models/{repo}"
+
     def whoami(self, body: bytes, query: dict) -> None:
         if self.allowed():
             self.say({"name": "tester", "type": "user", "orgs": [{"name": "org"}]})
@@ -199,11 +205,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         asked = json.loads(body)
         name = f"{asked.get('organization') or 'tester'}/{asked['name'].split('/')[-1]}"
-        answer = {"url": f"{self.hub.endpoint}/datasets/{name}", "name": name, "id": name}
-        if name in self.hub.repos:
+        dataset = asked.get("type") == "dataset"
+        url = f"{self.hub.endpoint}/{'datasets/' if dataset else ''}{name}"
+        answer = {"url": url, "name": name, "id": name}
+        key = name if dataset else f"models/{name}"
+        if key in self.hub.repos:
             return self.say({"error": "You already created this repo", **answer}, 409)
         private = asked.get("private") or asked.get("visibility") == "private"
-        repo = self.hub.repos[name] = Repo(private=bool(private))
+        repo = self.hub.repos[key] = Repo(private=bool(private))
         repo.commit("initial commit", {".gitattributes": File(b"*.tar filter=lfs\n", False)})
         self.say(answer)
 
@@ -222,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         if at := self.tree(repo, rev or "main"):
             oid, tree = at
             names = [{"rfilename": path} for path in sorted(tree)]
-            private = self.hub.repos[repo].private
+            private = self.hub.repos[self.key(repo)].private
             self.say({"id": repo, "sha": oid, "private": private, "siblings": names, "tags": [],
                       "downloads": 0, "likes": 0, "lastModified": "2024-01-01T00:00:00.000Z"})  # fmt: skip
 
@@ -306,7 +315,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 return self.say({"error": f"unknown operation {line['key']}"}, 400)
         oid = found.commit(header["summary"], tree)
-        url = f"{self.hub.endpoint}/datasets/{repo}/commit/{oid}"
+        folder = "" if self.key(repo).startswith("models/") else "datasets/"
+        url = f"{self.hub.endpoint}/{folder}{repo}/commit/{oid}"
         self.say({"success": True, "commitOid": oid, "commitUrl": url})
 
     def resolve(self, body: bytes, query: dict, repo: str, rev: str, path: str) -> None:
@@ -341,17 +351,18 @@ def _entry(path: str, file: File) -> dict[str, Any]:
 
 
 REPO, REV = r"(?P<repo>[^/]+/[^/]+)", r"(?P<rev>[^/]+)"
+KIND = "(?:datasets|models)"
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/api/whoami-v2", _Handler.whoami),
     ("POST", "/api/repos/create", _Handler.create),
     ("POST", "/api/validate-yaml", _Handler.validate),
-    ("GET", f"/api/datasets/{REPO}", _Handler.info),
-    ("GET", f"/api/datasets/{REPO}/revision/{REV}", _Handler.info),
-    ("GET", f"/api/datasets/{REPO}/tree/{REV}(/(?P<folder>.+))?", _Handler.list),
-    ("POST", f"/api/datasets/{REPO}/paths-info/{REV}", _Handler.paths),
-    ("POST", f"/api/datasets/{REPO}/preupload/{REV}", _Handler.preupload),
-    ("POST", rf"/datasets/{REPO}\.git/info/lfs/objects/batch", _Handler.batch),
+    ("GET", f"/api/{KIND}/{REPO}", _Handler.info),
+    ("GET", f"/api/{KIND}/{REPO}/revision/{REV}", _Handler.info),
+    ("GET", f"/api/{KIND}/{REPO}/tree/{REV}(/(?P<folder>.+))?", _Handler.list),
+    ("POST", f"/api/{KIND}/{REPO}/paths-info/{REV}", _Handler.paths),
+    ("POST", f"/api/{KIND}/{REPO}/preupload/{REV}", _Handler.preupload),
+    ("POST", rf"/(?:datasets/)?{REPO}\.git/info/lfs/objects/batch", _Handler.batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", _Handler.put),
-    ("POST", f"/api/datasets/{REPO}/commit/{REV}", _Handler.commit),
-    ("HEAD GET", f"/datasets/{REPO}/resolve/{REV}/(?P<path>.+)", _Handler.resolve),
+    ("POST", f"/api/{KIND}/{REPO}/commit/{REV}", _Handler.commit),
+    ("HEAD GET", f"/(?:datasets/)?{REPO}/resolve/{REV}/(?P<path>.+)", _Handler.resolve),
 ]

@@ -101,12 +101,11 @@ def save_model(
     write_atomic(folder / FACTS, text.encode() + b"\n")
 
 
-def load_model(folder: Path) -> SavedModel:
-    """Read a trained model.
+def read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """What model.json says, and the bytes of the tensors, proven to belong together.
 
     Raises:
-        ValueError: there is none, its files are damaged or do not belong together, or the weights of its frozen parts
-            are not to be had or not those that it was trained with.
+        ValueError: there are none, or they are damaged or do not belong together.
     """
     if not (folder / FACTS).exists():
         raise ValueError(
@@ -120,6 +119,17 @@ def load_model(folder: Path) -> SavedModel:
         raise ValueError(f"{folder}: model files are not readable: {error!r}") from error
     if not whole:
         raise ValueError(f"{folder}: {TENSORS} is not what {FACTS} says; train again or restore it")
+    return facts, data
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Read a trained model.
+
+    Raises:
+        ValueError: there is none, its files are damaged or do not belong together, or the weights of its frozen parts
+            are not to be had or not those that it was trained with.
+    """
+    facts, data = read_files(folder)
     size_hw = (int(facts["size_hw"][0]), int(facts["size_hw"][1]))
     config: Any = TypeAdapter(ModelConfig).validate_python(facts["model"])
     frozen: dict[str, Any] = facts.get("frozen", {})

@@ -86,7 +86,7 @@ def predict_many(
     threshold: float | None = None,
     revision: str | None = None,
     device: str = "auto",
-    on: str = "local",
+    on: str = "here",
     workers: int | None = None,
     gpus: float = 0.0,
     photos_in_unit: int = PHOTOS_IN_UNIT,
@@ -106,7 +106,7 @@ def predict_many(
         threshold: of the probability; the model's own when None.
         revision: of the model on the hub.
         device: "auto", "cpu" or "cuda".
-        on: "local" or "ray".
+        on: "here" (this process) or "ray".
         workers: on Ray; a CPU each, as many as there are when None.
         gpus: on Ray, share of a GPU for each worker.
         photos_in_unit: how many are committed together; a shard is a unit of its own.
@@ -120,9 +120,9 @@ def predict_many(
         ValueError: what is asked cannot be, the model is not there, or `out` holds something else.
         RuntimeError: a unit keeps killing its workers, or the model answers nothing at all.
     """
-    if on not in ("local", "ray"):
-        raise ValueError(f"on {on!r}; expected local or ray")
-    if on == "local" and (workers is not None or gpus):
+    if on not in ("here", "ray"):
+        raise ValueError(f"on {on!r}; expected here or ray")
+    if on == "here" and (workers is not None or gpus):
         raise ValueError("workers and gpus are for Ray; here one process does all")
     if crop and effect is None:
         raise ValueError("a crop needs an effect; masks are of the whole photograph")
@@ -184,7 +184,7 @@ def _finish(
     done = sum(receipt.inputs for receipt in receipts.values())
     tell(f"{inputs} inputs in {len(units)} units" + (f", {done} done before" if done else ""))
     missing = [unit for unit in units if unit.index not in receipts]
-    run = _run_local(job, missing) if on == "local" else _run_on_ray(job, missing, workers, gpus)
+    run = _run_here(job, missing) if on == "here" else _run_on_ray(job, missing, workers, gpus)
     for receipt in run if missing else ():
         receipts[receipt.unit] = receipt
         tenth, done = 10 * done // inputs, done + receipt.inputs
@@ -269,7 +269,7 @@ def _digest(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _run_local(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
+def _run_here(job: Job, units: Sequence[Unit]) -> Iterator[Receipt]:
     predictor = job.make(job)
     for unit in units:
         yield run_unit(predictor, job, unit)

@@ -230,7 +230,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(photos: Path
         ({"instruction": "x", "crop": True}, "needs an effect"),
         ({"instruction": "x", "threshold": 2.0}, r"expected a number in \[0, 1\]"),
         ({"instruction": "x", "workers": 2}, "are for Ray"),
-        ({"instruction": "x", "on": "moon"}, "expected local or ray"),
+        ({"instruction": "x", "on": "moon"}, "expected here or ray"),
         ({"instructions": tmp_path / "no.csv"}, "cannot be read"),
         ({"instructions": tmp_path / "no.xls"}, r"expected a \.jsonl"),
         ({"instruction": "x", "source": tmp_path / "nowhere"}, "does not exist"),
