@@ -1,5 +1,17 @@
 """What a mask does to an image before another model sees it: overlay, grayscale, blur, and a crop on top.
 
+A library of numpy in and numpy out, to be called before your own vision-language model or policy, with a mask from
+anywhere; it loads no torch. To hide what an instruction does not need, and cut to the rest:
+
+    >>> image = np.full((100, 80, 3), 7, np.uint8)
+    >>> mask = np.zeros((100, 80), np.float32)  # e.g. of Predictor.predict(image, "the red mug")
+    >>> mask[40:60, 30:50] = 0.9
+    >>> shown = apply_effect(image, mask, effect="overlay", threshold=0.5, crop=True)
+    >>> shown.box, shown.image.shape, shown.failed_open
+    ((20, 30, 60, 70), (40, 40, 3), False)
+
+`shown.image` goes to the model, and a point (x, y) in its answer is (x + shown.box[0], y + shown.box[1]) of `image`.
+
 Every effect is `round(visible * image + (1 - visible) * hidden)` with one visibility map, so all effects agree where
 the mask is 1. Whatever leaves nothing to see fails *open*: the whole image is shown and `failed_open` says so. The
 release shows the whole image by adding the threshold to the map, which misses an all-zero map and a maximum equal to

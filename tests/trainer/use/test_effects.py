@@ -1,11 +1,15 @@
 """The effects: identity, fail-open, exact compositing, monotone thresholds, and what they refuse."""
 
+import doctest
 import itertools
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
+from trainer.use import effects
 from trainer.use.effects import (
     apply_effect,
     blur,
@@ -163,3 +167,89 @@ def test_tiny_images_have_nothing_to_spread():
     mask = np.zeros((5, 5), np.float32)
     mask[2, 3] = 1
     assert visibility(mask).box == (3, 2, 4, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (3, 300), (205, 4)])
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_images_smaller_than_any_kernel_are_shown_too(shape, effect):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    one = np.zeros(shape, bool)
+    one[shape[0] // 2, shape[1] // 2] = True
+    for mask, opened in [(np.ones(shape, bool), False), (~one & one, True), (one, False)]:
+        whole = apply_effect(image, mask, effect=effect)
+        crop = apply_effect(image, mask, effect=effect, crop=True)
+        assert whole.image.shape == image.shape
+        assert crop.image.size > 0
+        assert whole.failed_open == opened
+        if mask.all() or opened:
+            assert np.array_equal(whole.image, image)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_visibility_is_a_share_whatever_the_mask(seed):
+    rng = np.random.default_rng(seed)
+    mask = (rng.random((61, 47)) ** (seed + 1)).astype(np.float32)
+    for kept in (visibility(mask, threshold=rng.random()), soft_visibility(mask)):
+        assert kept.share.dtype == np.float32
+        assert kept.share.min() >= 0
+        assert kept.share.max() <= 1
+        x1, y1, x2, y2 = kept.box
+        assert 0 <= x1 < x2 <= 47
+        assert 0 <= y1 < y2 <= 61
+
+
+def test_all_effects_show_the_photograph_itself_where_it_is_wholly_visible(photo):
+    mask = np.zeros((48, 64), np.float32)
+    mask[8:40, 12:52] = 0.7
+    inside = visibility(mask, threshold=0.3).share == 1
+    assert inside[10:38, 14:50].all()
+    for effect in EFFECTS:
+        shown = apply_effect(photo, mask, effect=effect, threshold=0.3)
+        assert np.array_equal(shown.image[inside], photo[inside])
+
+
+def test_a_higher_threshold_hides_more_of_the_picture_and_never_brings_anything_back(
+    photo, soft_mask
+):
+    hidden = [255 - photo.astype(int)]  # how far the white fill could take every pixel
+    for threshold in (0.0, 0.1, 0.3, 0.6, 0.9):
+        shown = apply_effect(photo, soft_mask, threshold=threshold)
+        assert not shown.failed_open
+        hidden.append(255 - shown.image.astype(int))
+    for less, more in itertools.pairwise(hidden):
+        assert (more <= less).all()
+    assert (hidden[-1] < hidden[0]).any()
+
+
+def test_a_maximum_that_equals_the_threshold_fails_open_also_in_the_last_bit():
+    for threshold in (0.1, 0.3, 0.7, 1.0):
+        mask = np.full((20, 20), threshold, np.float32)
+        assert visibility(mask, threshold=float(np.float32(threshold))).failed_open
+        mask[3, 4] = np.nextafter(np.float32(threshold), np.float32(2))
+        if mask[3, 4] <= 1:
+            assert not visibility(mask, threshold=float(np.float32(threshold))).failed_open
+
+
+def test_a_mask_that_is_not_contiguous_or_of_doubles_gives_the_same(photo, soft_mask):
+    straight = apply_effect(photo, soft_mask, threshold=0.4)
+    for mask in (np.asfortranarray(soft_mask), soft_mask.astype(np.float64)):
+        assert np.array_equal(apply_effect(photo, mask, threshold=0.4).image, straight.image)
+    strided = np.zeros((96, 128, 3), np.uint8)
+    strided[::2, ::2] = photo
+    assert np.array_equal(
+        apply_effect(strided[::2, ::2], soft_mask, threshold=0.4).image, straight.image
+    )
+
+
+def test_the_example_in_the_docstring_runs():
+    found = doctest.testmod(effects)
+    assert found.attempted >= 5
+    assert not found.failed
+
+
+def test_the_effects_are_a_library_that_loads_no_torch():
+    tell = (
+        "import trainer.use.effects, sys; print(*{'torch', 'ray', 'pipeline'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
