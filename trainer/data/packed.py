@@ -1,8 +1,8 @@
 """A batch on its way between processes, in one piece of memory.
 
 Tensors travel through shared memory, and each piece of it costs the receiver a handshake with a thread of a busy
-sender, while training waits: a dozen tensors apart took a twelfth of the time of a small model's step, in one piece a
-fiftieth (benchmarks/loader.py). Page-locking one piece is cheaper too.
+sender, while training waits: on a busy machine a small model waited 8.7 % of its time for a dozen tensors apart and
+4.5 % for the same in one piece (benchmarks/loader.py). Page-locking one piece is cheaper too.
 """
 
 from dataclasses import dataclass, fields, replace
