@@ -18,6 +18,7 @@ ALL = (
     "ray_overhead",
     "sam_encoder",
     "sam_prompts",
+    "dwsl_step",
 )
 
 

@@ -164,7 +164,8 @@ def test_maskmix_fit_under_torchrun_gives_the_model_of_one_process(
     fit(squares, recipe, out=tmp_path / "one")
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, value in one.items():
-        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5)
+        # AdamW makes whole steps (of 2e-3 here) of gradients that are next to nothing; another order gives 1e-2
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=5e-4)
     logs = [
         [json.loads(line)["loss"] for line in (tmp_path / n / "log.jsonl").read_text().splitlines()]
         for n in ("one", "two")

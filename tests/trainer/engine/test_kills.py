@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,28 @@ def test_a_fit_killed_at_twenty_random_steps_ends_with_the_bytes_of_an_undisturb
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
     assert lines(out) == lines(whole)
     assert len(lines(out)) == STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_maskmix_fit_with_its_code_and_a_checkpoint_of_the_last_step(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path, signum: signal.Signals, code: int
+):
+    optim = recipe.optim.model_copy(update={"steps": 5000, "checkpoint_every": 4000})
+    file, out = tmp_path / "recipe.yaml", tmp_path / "run"
+    file.write_text(recipe.model_copy(update={"optim": optim}).model_dump_json())
+    words = ["fit", str(squares), "--recipe", str(file), "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maskmix", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    while not (out / "log.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    last = lines(out)[-1]["step"]
+    assert f"stopped: {signum.name} after step {last}; the state is saved" in errors
+    assert (out / "checkpoints" / f"step-{last:06d}.json").exists()
+    assert not (out / "model.json").exists()

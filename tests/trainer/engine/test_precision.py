@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainer.engine.tiny_training import Numbers, fresh, lines, numbers_at, run, squared
+from tests.trainer.engine.tiny_training import Numbers, fresh, lines, run, squared
 from trainer.engine.config import RunConfig
 from trainer.engine.precision import seen_by_objectives
 from trainer.objectives.protocol import Step
@@ -110,21 +110,13 @@ def test_between_log_lines_a_gpu_is_never_waited_for():
         torch.cuda.set_sync_debug_mode("error" if 1 < round(progress * 20) < 8 else "default")
         return squared(model, batch, progress)
 
-    pinned = [pin(numbers_at(step)) for step in range(20)]
     try:
         run(
-            batch_at=pinned.__getitem__, objective=watching, log_every=10, checkpoint_every=20,
+            objective=watching, log_every=10, checkpoint_every=20,
             where=RunConfig(device="cuda"),
         )  # fmt: skip
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-def pin(batch: Numbers) -> Numbers:
-    return Numbers(
-        x=batch.x.pin_memory(), weight=batch.weight.pin_memory(), rows=batch.rows.pin_memory(),
-        ids=batch.ids,
-    )  # fmt: skip
 
 
 @pytest.mark.gpu
