@@ -27,11 +27,6 @@ class Numbers:
     rows: Tensor
     ids: tuple[str, ...]
 
-    def pin_memory(self) -> "Numbers":
-        """As the loader does for copies to a GPU."""
-        pinned = (t.pin_memory() for t in (self.x, self.weight, self.rows))
-        return Numbers(**dict(zip(("x", "weight", "rows"), pinned, strict=True)), ids=self.ids)
-
 
 def numbers_at(step: int, share: Share = Share()) -> Numbers:  # noqa: B008 - frozen
     """The share of a global batch of `SIZE`, a pure function of the step."""
