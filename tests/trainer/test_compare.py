@@ -63,6 +63,35 @@ def test_the_table_shows_mean_and_deviation():
     assert text.splitlines()[2].split()[:2] == ["dwsl", "2"]
 
 
+def test_the_table_says_which_methods_cost_twice():
+    row = {"seed": 0, "oracle": False, **dict.fromkeys(("giou", "ciou", "p50", "p70", "p90"), 0.5)}
+    rows = [{"method": method, **row} for method in ("elr", "co-teaching")]
+    budget = {"steps": 5, "batch": 2, "size_hw": [16, 24], "recipe": "x"}
+    last = table_text({"dataset": "a", "test": "b", "budget": budget, "rows": rows}).splitlines()[
+        -1
+    ]
+    assert last.startswith("co-teaching: two models")
+    alone = table_text({"dataset": "a", "test": "b", "budget": budget, "rows": rows[:1]})
+    assert "two models" not in alone
+
+
+@pytest.mark.slow
+def test_what_a_method_reads_is_made_first_and_what_is_there_is_left(
+    squares_test: Path, dwsl: TrainRecipe, tmp_path: Path
+):
+    samples = make_samples(8, gold_every=2, spoil=0.4, seed=1)
+    root = write_dataset(tmp_path / "train", samples, name="little")
+    compare(root, squares_test, dwsl, out=tmp_path / "first", methods=("dwsl-clip",), seeds=(0,))
+    weights = root / "sidecars" / "weights.parquet"
+    before = weights.stat().st_mtime_ns
+    result = compare(
+        root, squares_test, dwsl, out=tmp_path / "second", methods=("confident", "dwsl"), seeds=(0,)
+    )
+    assert [row["method"] for row in result["rows"]] == ["confident", "dwsl"]
+    assert (root / "sidecars" / "confident.parquet").exists()
+    assert weights.stat().st_mtime_ns == before
+
+
 def test_an_unknown_method_is_named_with_the_known_ones(
     squares: Path, dwsl: TrainRecipe, recipe: TrainRecipe, tmp_path: Path
 ):
