@@ -12,7 +12,17 @@ from pipeline.sidecar import LABELS, WEIGHTS, read_sidecar
 from tests.trainer.conftest import make_samples, write_dataset
 from trainer.config import TrainRecipe
 from trainer.data.table import load_table, take
-from trainer.discriminate import deal_folds, discriminate, measure_scores
+from trainer.data.weights import with_weights
+from trainer.discriminate import (
+    deal_folds,
+    discriminate,
+    leakage_auc,
+    measure_scores,
+    score,
+    train_discriminator,
+)
+from trainer.weighting.dataset import dataset_weights
+from trainer.weighting.dwsl import Dwsl
 
 
 def test_no_image_is_in_two_folds_and_every_fold_leaves_gold_to_learn_from(squares: Path):
@@ -99,3 +109,39 @@ def test_planted_wrong_labels_are_found_out_of_sample(tmp_path: Path, recipe: Tr
     facts = discriminate(root, TrainRecipe.model_validate(raw))
     assert facts["auc_good_vs_bad"] > 0.9
     assert 0.2 < facts["leakage_auc"] < 0.8
+    table = with_weights(load_table(root, size_hw=(16, 24)), root)
+    good = table.label_iou >= 0.5
+    weights = dataset_weights(table, Dwsl(f="ratio"))
+    assert weights[~table.is_gold & good].mean() > 2 * weights[~table.is_gold & ~good].mean()
+
+
+@pytest.mark.slow
+def test_a_trained_discriminator_thinks_less_of_masks_of_other_instructions(
+    tmp_path: Path, recipe: TrainRecipe
+):
+    """The released discriminator scores every mask of an image alike: the control that it could not pass."""
+    samples = make_samples(60, gold_every=5, spoil=0.4, seed=3)
+    table = load_table(write_dataset(tmp_path / "d", samples, name="d"), size_hw=(16, 24))
+    raw = recipe.model_dump()
+    raw["data"]["batch"] = 16
+    raw["discriminate"]["optim"] |= {"steps": 300, "warmup": 10, "lr": 4e-3}
+    model, tokenizer = train_discriminator(
+        table, TrainRecipe.model_validate(raw), seed=0, folder=None
+    )
+    fresh = make_samples(20, gold_every=1, spoil=0.0, seed=4)
+    test = load_table(write_dataset(tmp_path / "t", fresh, name="t"), size_hw=(16, 24))
+    own = score(model, test, tokenizer=tokenizer)
+    swapped = replace(test, target=test.target.reshape(20, 2, 16, 24).flip(1).reshape(40, 16, 24))
+    assert (own > score(model, swapped, tokenizer=tokenizer)).mean() > 0.85
+
+
+def test_images_that_tell_where_they_are_from_leak_and_the_probe_says_so(squares: Path):
+    table = load_table(squares, size_hw=(16, 24))
+    fold_of = deal_folds(table, folds=3, seed=0)
+    honest = leakage_auc(table, fold_of)
+    dark = table.images.clone()
+    dark[table.image_of[table.is_gold]] //= 4
+    found = leakage_auc(replace(table, images=dark), fold_of)
+    assert honest is not None
+    assert found is not None
+    assert found > 0.99 > 0.9 > honest

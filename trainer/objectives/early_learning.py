@@ -84,5 +84,7 @@ def carry(maps: Tensor, theta: Tensor) -> Tensor:
 
 def inverse(theta: Tensor) -> Tensor:
     """The way back: affine maps b23 whose first two columns can be inverted -> b23."""
-    turn = torch.linalg.inv(theta[:, :, :2])
+    turn = torch.linalg.inv_ex(
+        theta[:, :, :2]
+    ).inverse  # `inv` would look on the host whether it can
     return torch.cat([turn, -turn @ theta[:, :, 2:]], 2)
