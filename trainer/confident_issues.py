@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from pipeline.sidecar import write_sidecar
 from trainer.data.protocol import Store
-from trainer.data.sampler import plain_batches
+from trainer.models.embeddings import EmbeddingCache
 from trainer.models.judge import Judge
+from trainer.models.looking import look_through
 from trainer.models.protocol import TextTokens
 
 SIDECAR = "confident"
@@ -39,7 +40,7 @@ PIXELS = 1_000_000
 
 @torch.no_grad()
 def find_issues(
-    model: Judge, store: Store, *, tokenizer: TextTokens
+    model: Judge, store: Store, *, tokenizer: TextTokens, cache: EmbeddingCache | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """cleanlab's score of each sample's target, 1 = clean, and the share of its region that is wrong: float64 n, n.
 
@@ -57,14 +58,13 @@ def find_issues(
     height, width = store.size_hw
     labels = np.empty((len(store), height, width), np.int64)
     marked = np.empty((len(store), height, width), np.float32)
-    for where, image, tokens, _ in plain_batches(store, tokenizer=tokenizer, size=64):
-        guess = model.look(image, tokens).guess
-        if guess is None:
+    for where, sight in look_through(model, store, tokenizer=tokenizer, cache=cache):
+        if sight.guess is None:
             raise ValueError(
                 "discriminate.confident needs the guess of the discriminator, and this kind of model has none; "
                 "use model.kind=tiny, or leave it off"
             )
-        marked[where] = guess.sigmoid().numpy()[:, 0]
+        marked[where] = sight.guess.sigmoid().cpu().numpy()[:, 0]
         rows = np.arange(where.start, where.stop)
         labels[where] = store.frames(rows).target.numpy() >= 128
     probabilities = np.stack([1.0 - marked, marked], 1)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,13 +26,16 @@ from pipeline.sidecar import LABELS, WEIGHTS, labels_sidecar, write_sidecar
 from trainer.confident_issues import find_issues, write_issues
 from trainer.config import TrainRecipe
 from trainer.data.config import DataConfig
-from trainer.data.sampler import Sampler, plain_batches
+from trainer.data.sampler import Sampler
 from trainer.data.table import Table, load_table, take
 from trainer.data.tokens import Tokenizer, learn_tokenizer
+from trainer.engine.distributed import choose_device
 from trainer.engine.loop import train
 from trainer.engine.side_by_side import run_side_by_side
 from trainer.losses import SAME
+from trainer.models.embeddings import EmbeddingCache, open_cache, through_cache
 from trainer.models.judge import Judge
+from trainer.models.looking import look_through
 from trainer.models.protocol import TextTokens
 from trainer.models.registry import build_discriminator, build_tokens
 from trainer.models.saved_judge import save_judge
@@ -128,19 +131,23 @@ def score_fold(
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
     others = take(table, np.flatnonzero(fold_of != fold).tolist())
-    model, tokenizer = train_discriminator(others, recipe, seed=seed * 1000 + fold, folder=folder)
+    model, tokenizer = train_discriminator(
+        others, recipe, root=root, seed=seed * 1000 + fold, folder=folder
+    )
+    cache = open_cache(root, recipe) if _eyes(model) is not None else None
     if folder is not None:
         save_judge(folder, model, recipe=recipe, tokenizer=tokenizer)
     mine = take(table, np.flatnonzero(fold_of == fold).tolist())
-    scores = score(model, mine, tokenizer=tokenizer)
+    scores = score(model, mine, tokenizer=tokenizer, cache=cache)
     of_labels = scores.copy()
     gold = np.flatnonzero(mine.is_gold.numpy())
     if len(gold):
         theirs = take(mine, gold.tolist())
-        of_labels[gold] = score(model, replace(theirs, target=theirs.label), tokenizer=tokenizer)
+        theirs = replace(theirs, target=theirs.label)
+        of_labels[gold] = score(model, theirs, tokenizer=tokenizer, cache=cache)
     issues = np.full((2, len(mine)), np.nan)
     if recipe.discriminate.confident:
-        issues[:] = find_issues(model, mine, tokenizer=tokenizer)
+        issues[:] = find_issues(model, mine, tokenizer=tokenizer, cache=cache)
     return np.stack([scores, of_labels, *issues])
 
 
@@ -167,9 +174,12 @@ def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:
 
 
 def train_discriminator(
-    table: Table, recipe: TrainRecipe, *, seed: int, folder: Path | None
+    table: Table, recipe: TrainRecipe, *, seed: int, folder: Path | None, root: Path | None = None
 ) -> tuple[Judge, TextTokens]:
-    """One discriminator over all samples of `table`, half of every batch gold."""
+    """One discriminator over all samples of `table`, half of every batch gold.
+
+    `root` is the dataset folder that they are of; without it no embeddings are kept, whatever the recipe says.
+    """
     texts = [text for phrasings in table.instructions for text in phrasings]
     data = DataConfig(**{**recipe.data.model_dump(), "gold_share": 0.5})
     tokenizer = build_tokens(recipe.model, texts, data=data)
@@ -177,25 +187,38 @@ def train_discriminator(
         model = build_discriminator(recipe.model, tokenizer, size_hw=data.size_hw)
     drawn = torch.ones(len(table), dtype=torch.bool)
     sampler = Sampler(table=table, tokenizer=tokenizer, config=data, seed=seed, drawn=drawn)
-    objective = LabelQuality(config=recipe.discriminate)
+    batch_at = sampler.batch_at
+    if root is not None and (eyes := _eyes(model)) is not None:
+        batch_at = through_cache(
+            batch_at, root=root, recipe=recipe, store=table, model=eyes, device=choose_device(recipe.run.device),
+        )  # fmt: skip
     train(
-        model,
-        objective=objective,
-        batch_at=sampler.batch_at,
+        cast(torch.nn.Module, model),
+        objective=LabelQuality(config=recipe.discriminate),
+        batch_at=batch_at,
         optim=recipe.discriminate.optim,
+        run=recipe.run,
         folder=folder,
     )
-    return model, tokenizer
+    return cast(Judge, model), tokenizer
+
+
+def _eyes(model: Any) -> Any:
+    """The part of a discriminator whose frozen image encoder makes embeddings, if it has one."""
+    guesser = getattr(model, "guesser", None)
+    return guesser if hasattr(guesser, "embed") else None
 
 
 @torch.no_grad()
-def score(model: Judge, table: Table, *, tokenizer: TextTokens) -> NDArray[np.float64]:
+def score(
+    model: Judge, table: Table, *, tokenizer: TextTokens, cache: EmbeddingCache | None = None
+) -> NDArray[np.float64]:
     """p_clean of every sample's target, float64 n in [0, 1]."""
-    model.eval()
-    rows = [
-        model(image, tokens, table.target[where, None].float() / 255.0).sigmoid()
-        for where, image, tokens, _ in plain_batches(table, tokenizer=tokenizer, size=64)
-    ]
+    cast(torch.nn.Module, model).eval()
+    rows = []
+    for where, sight in look_through(model, table, tokenizer=tokenizer, cache=cache):
+        mask = table.target[where, None].to(sight.image.device).float() / 255.0
+        rows.append(model.judge(sight, mask).sigmoid().cpu())
     return torch.cat(rows).double().numpy()
 
 

@@ -1,0 +1,32 @@
+"""A discriminator looks at every sample of a dataset once: where it lies, with kept embeddings where there are some."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from trainer.data.protocol import Store
+from trainer.data.sampler import plain_batches
+from trainer.models.embeddings import EmbeddingCache, read_all
+from trainer.models.judge import Judge, Sight
+from trainer.models.protocol import TextTokens
+
+MOST = 64
+PIXELS = 2**22
+"""At most so many samples, and about so many pixels, are looked at together."""
+
+
+@torch.no_grad()
+def look_through(
+    model: Judge, store: Store, *, tokenizer: TextTokens, cache: EmbeddingCache | None = None
+) -> Iterator[tuple[slice, Sight]]:
+    """(rows, what the discriminator saw), in dataset order, first phrasing, not augmented, on the model's device."""
+    module: Any = model
+    device = next(module.parameters()).device
+    height, width = store.size_hw
+    size = max(1, min(MOST, PIXELS // (height * width)))
+    for where, image, tokens, _ in plain_batches(store, tokenizer=tokenizer, size=size):
+        embedding = None if cache is None else read_all(cache, list(store.shas[where]))
+        if embedding is not None:
+            embedding = embedding.to(device)
+        yield where, model.look(image.to(device), tokens.to(device), embedding)
