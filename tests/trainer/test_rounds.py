@@ -189,7 +189,7 @@ def test_the_command_that_builds_is_told_and_its_recipe_kept(looped, told):
     assert (looped / "round-2" / "recipe.yaml").exists()
 
 
-def test_a_finished_loop_changes_nothing_and_may_be_asked_for_another_round(data, looped, tmp_path):
+def test_a_finished_loop_finds_all_of_it_done(data, looped, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(looped, out)
     before, lines = files(out), []
