@@ -124,7 +124,7 @@ def missing_sidecars(root: Path, recipe: TrainRecipe, methods: Sequence[str]) ->
 
 def with_changes(recipe: TrainRecipe, changes: Mapping[str, Any]) -> TrainRecipe:
     """The recipe as one method has it."""
-    raw = recipe.model_dump() | {"run": recipe.run}
+    raw: dict[str, Any] = {**recipe.model_dump(), "run": recipe.run}
     raw["weight"] = {**raw["weight"], **changes.get("weight", {})}
     if "gold_share" in changes:
         raw["data"]["gold_share"] = changes["gold_share"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pipeline.sidecar import read_sidecar, write_sidecar
 from trainer.compare import missing_sidecars
@@ -20,18 +21,24 @@ from trainer.weighting.confident import Confident, read_issues
 from trainer.weighting.dataset import dataset_weights
 
 
-class Knows:
+class Knows(nn.Module):
     """Guesses the coloured square that it is asked for, by its colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sure = nn.Parameter(torch.tensor(20.0))
 
     def look(self, image: torch.Tensor, tokens: torch.Tensor, embedding=None) -> Sight:
         red, blue = image[:, :1] - image[:, 2:], image[:, 2:] - image[:, :1]
         asked = (tokens == RED).any(1)[:, None, None, None]
-        return Sight(image=image, tokens=tokens, guess=20.0 * (torch.where(asked, red, blue) - 0.3))
+        return Sight(
+            image=image, tokens=tokens, guess=self.sure * (torch.where(asked, red, blue) - 0.3)
+        )
 
     def judge(self, sight: Sight, mask: torch.Tensor) -> torch.Tensor:
         raise AssertionError("no verdict is asked for")
 
-    def __call__(
+    def forward(
         self, image: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor, embedding=None
     ) -> torch.Tensor:
         return self.judge(self.look(image, tokens, embedding), mask)
