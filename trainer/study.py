@@ -38,6 +38,8 @@ class Bench(Strict):
     trainer: str
     """Training recipe."""
     trainer_set: tuple[str, ...] = ()
+    told: str = "weight.noise_rate"
+    """Key of the training recipe that a cell's `noise` goes to, so that methods which must know it are told."""
 
 
 class Cell(Strict):
@@ -128,7 +130,7 @@ def run_study(
         done[cell.name] = compare(
             train,
             test,
-            config.load(bench.trainer, bench.trainer_set),
+            config.load(bench.trainer, _trainer_set(cell, bench)),
             out=out / cell.name,
             methods=methods,
             seeds=range(study.seeds),
@@ -150,6 +152,11 @@ def choose(result: Mapping[str, Any], study: Study) -> tuple[str, ...]:
 def _train_set(cell: Cell, bench: Bench) -> tuple[str, ...]:
     noise = () if bench.noise is None else (f"{bench.noise}={cell.noise}",)
     return (*bench.set, *noise, f"{bench.gold}={cell.gold}")
+
+
+def _trainer_set(cell: Cell, bench: Bench) -> tuple[str, ...]:
+    told = () if cell.noise is None else (f"{bench.told}={cell.noise}",)
+    return (*bench.trainer_set, *told)
 
 
 def _dataset(

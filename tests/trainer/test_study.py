@@ -54,6 +54,8 @@ def test_a_study_builds_trains_and_chooses_and_is_found_done_the_next_time(tmp_p
     assert first == second == {"gold-only", "uniform"}
     assert sum(line.startswith("$ maskmix build") for line in said) == 3
     assert "gold-only" in (tmp_path / "out" / "study.txt").read_text()
+    runs = [json.loads(p.read_text()) for p in sorted((tmp_path / "out").glob("*/*/run.json"))]
+    assert {run["recipe"]["weight"]["noise_rate"] for run in runs} == {0.5, 0.2}
     said.clear()
     again = run_study(found, out=tmp_path / "out", data=None, workers=1, tell=said.append)
     assert again == facts
