@@ -16,10 +16,11 @@ from typing import Any
 
 from pydantic import Field
 
+from annotators.registry import unknown
 from pipeline.config import Strict, load_recipe, validate
 from pipeline.shards import write_atomic
 from trainer import config
-from trainer.compare import compare, means, table_text
+from trainer.compare import METHODS, compare, means, table_text
 
 
 class Bench(Strict):
@@ -94,6 +95,9 @@ def load(name_or_file: str, overrides: Sequence[str] = ()) -> Study:
             raise ValueError(
                 f"cell {cell.name}: noise is given just where its bench has a key for it"
             )
+        for method in cell.methods or ():
+            if method not in METHODS:
+                raise ValueError(f"cell {cell.name}: {unknown('method', method, list(METHODS))}")
         source = study.best_of.get(cell.bench)
         if cell.methods is None and source not in names[: names.index(cell.name)]:
             raise ValueError(

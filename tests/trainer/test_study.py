@@ -62,6 +62,10 @@ def test_a_study_builds_trains_and_chooses_and_is_found_done_the_next_time(tmp_p
     assert not any(line.startswith("$") for line in said)
 
 
+def test_the_shipped_study_can_be_read():
+    assert len(load("weighting").cells) == 13
+
+
 def test_the_best_are_those_with_the_highest_mean_and_the_baselines_come_along():
     found = Study.model_validate(study(best=2, always=["uniform", "clean-only"]))
     rows = [
@@ -90,6 +94,7 @@ def test_the_best_are_those_with_the_highest_mean_and_the_baselines_come_along()
             "noise is given just where",
         ),
         ({"cells": CELLS[1:]}, "names no earlier cell"),
+        ({"cells": [{**CELLS[0], "methods": ["unifrom"]}]}, "did you mean 'uniform'"),
         ({"cells": [CELLS[0], dict(CELLS[0])]}, "two cells have one name"),
     ],
 )
