@@ -69,6 +69,19 @@ def test_a_plan_that_cannot_work_is_refused_by_name(born, stages, says):
         check_plan(born, stages)
 
 
+def test_a_stage_that_reads_what_it_writes_adds_to_it_before_anything_later_is_filled():
+    join = Step("join", "candidates", frozenset({"instructions", "image", "candidates"}))
+    check_plan(LINE[:3], [join, FUSE])
+    check_plan((), [REWRITE, GROUND, SEGMENT, join, join, FUSE])
+    with pytest.raises(ValueError, match="'join' reads candidates, which no earlier stage fills"):
+        check_plan((), [REWRITE, join, FUSE])
+    with pytest.raises(ValueError, match="fills 'candidates' after 'label'"):
+        check_plan(LINE[:3], [FUSE, join])
+    adopt = Step("adopt", "candidates", frozenset({"gold"}))
+    with pytest.raises(ValueError, match="'join' reads candidates, which stage 'adopt' wrote"):
+        check_plan((), [adopt, join, FUSE])
+
+
 @pytest.mark.parametrize("name", sorted(PANEL))
 def test_no_stage_of_the_panel_may_look_at_gold(name):
     peeking = Step(name, "label", frozenset({"gold"}))
