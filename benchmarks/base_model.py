@@ -8,9 +8,11 @@ Every step is a whole training step of trainer.engine.loop's parts: forward unde
 backward through the decoder, clipping, AdamW. Batches lie on the device already, so no loader is measured.
 
 FLOP of a step, counted by hand (2 for a multiplication with its addition): matrix products and the two products of
-attention, forward once for the frozen encoders and three times (forward, backward twice) for what learns. Not counted:
-norms, softmax, relative positions, losses, interpolation, the optimiser. MFU is FLOP / seconds / peak, with the peak of
-dense bfloat16 products that the maker states; a card that is not in PEAKS gets TFLOP/s without a share.
+attention, forward once for the frozen encoders and three times (forward, backward twice) for what learns, which is some
+8 % too many, since no gradient goes to frozen features. Not counted: norms, softmax, relative positions (an eighth of
+ViT-B's work on a GPU, where they are folded into the products), losses, interpolation, the optimiser. MFU is FLOP /
+seconds / peak, with the peak of dense bfloat16 products that the maker states; a card that is not in PEAKS gets TFLOP/s
+without a share.
 """
 
 import argparse

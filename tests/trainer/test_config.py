@@ -22,15 +22,15 @@ def test_every_shipped_recipe_loads_and_opens_with_its_command(name: str):
 
 
 def test_where_a_training_runs_is_no_part_of_its_recipe():
-    here, there = load(SHIPPED[0]), load(SHIPPED[0], ["run.device=cpu", "run.loader_workers=3"])
+    here, there = load("tiny"), load("tiny", ["run.device=cpu", "run.loader_workers=3"])
     assert there.run.loader_workers == 3
     assert recipe_hash(here) == recipe_hash(there)
     assert here.model_dump_json() == there.model_dump_json()
-    assert recipe_hash(here) != recipe_hash(load(SHIPPED[0], ["optim.precision=bfloat16"]))
+    assert recipe_hash(here) != recipe_hash(load("tiny", ["optim.precision=bfloat16"]))
 
 
 def test_overrides_reach_into_the_recipe():
-    assert load(SHIPPED[0], ["optim.steps=7", "weight.f=affine"]).optim.steps == 7
+    assert load("tiny", ["optim.steps=7", "weight.f=affine"]).optim.steps == 7
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_overrides_reach_into_the_recipe():
 )
 def test_a_wrong_key_or_value_is_named(override: str, message: str):
     with pytest.raises(ValueError, match=message):
-        load(SHIPPED[0], [override])
+        load("tiny", [override])
 
 
 @pytest.mark.parametrize(
