@@ -89,7 +89,7 @@ def train(
         stop = cleanup.enter_context(Stop(file=world.stop_file)) if folder is not None else None
         cuda = [world.device] if world.device.type == "cuda" else []
         cleanup.enter_context(torch.random.fork_rng(devices=cuda))
-        training = _Training(model, objective, optim=optim, run=run, world=world, seed=seed)
+        training = Training(model, objective, optim=optim, run=run, world=world, seed=seed)
         start = training.resume(folder)
         journal = Journal(
             folder if world.leads else None, start=start or 0, steps=optim.steps, run=run
@@ -126,7 +126,7 @@ def train(
     return Trained(steps=max(end, start or 0), bad_steps=bad_steps, resumed_at=start)
 
 
-class _Training:
+class Training:
     """A model, its objective and all that belongs to their training, between two steps."""
 
     def __init__(
