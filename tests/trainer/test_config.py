@@ -45,7 +45,7 @@ def test_overrides_reach_into_the_recipe():
 )
 def test_a_wrong_key_or_value_is_named(override: str, message: str):
     with pytest.raises(ValueError, match=message):
-        load("tiny", [override])
+        load("camvid", [override])
 
 
 @pytest.mark.parametrize(
