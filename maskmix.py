@@ -263,8 +263,8 @@ def loop(
 ) -> None:
     """Train, annotate again with what was learnt, score, train; print the gain per round. Run it again to resume."""
     from trainer.config import load
-    from trainer.rounds import run_loop
-    from trainer.rounds_table import table_text
+    from trainer.rounds.run import run_loop
+    from trainer.rounds.table import table_text
 
     result = run_loop(
         _local(train),

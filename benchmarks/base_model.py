@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from benchmarks.ratio import say
 from trainer.data.batch import Batch
 from trainer.engine.precision import seen_by_objectives
-from trainer.models.base import BaseModel
-from trainer.models.frozen_image import FrozenImage
-from trainer.models.frozen_sam import FrozenSam
-from trainer.models.frozen_text import FrozenText
+from trainer.models.base.model import BaseModel
+from trainer.models.frozen.image import FrozenImage
+from trainer.models.frozen.sam import FrozenSam
+from trainer.models.frozen.text import FrozenText
 from trainer.objectives.config import LossConfig
 from trainer.objectives.segmentation import Segmentation
 from trainer.weighting.uniform import Uniform

@@ -21,7 +21,7 @@ from trainer.engine.loop import Training
 from trainer.losses import bce_per_sample, dice_per_sample
 from trainer.models.light_head import LightHead
 from trainer.models.saved_model import seeded
-from trainer.models.segmenter import Segmenter
+from trainer.models.tiny.segmenter import Segmenter
 from trainer.objectives.joint import Joint
 from trainer.objectives.protocol import Step
 from trainer.objectives.segmentation import Segmentation

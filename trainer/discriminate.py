@@ -23,7 +23,6 @@ from torch import Tensor
 from annotators.calibration import reliability_bins
 from pipeline.shards import write_atomic
 from pipeline.sidecar import LABELS, WEIGHTS, labels_sidecar, write_sidecar
-from trainer.confident_issues import find_issues, write_issues
 from trainer.config import TrainRecipe
 from trainer.data.config import DataConfig
 from trainer.data.sampler import Sampler
@@ -33,7 +32,8 @@ from trainer.engine.distributed import choose_device
 from trainer.engine.loop import train
 from trainer.engine.side_by_side import run_side_by_side
 from trainer.losses import SAME
-from trainer.models.embeddings import EmbeddingCache, open_cache, through_cache
+from trainer.measure.confident_issues import find_issues, write_issues
+from trainer.models.frozen.embeddings import EmbeddingCache, open_cache, through_cache
 from trainer.models.judge import Judge
 from trainer.models.looking import look_through
 from trainer.models.protocol import TextTokens
@@ -57,7 +57,7 @@ def discriminate(
 ) -> dict[str, Any]:
     """Train K discriminators, write `sidecars/{name}.parquet`, `{name}_labels.parquet` and `discriminator.json`.
 
-    With `recipe.discriminate.confident` also `sidecars/confident.parquet` (trainer.confident_issues).
+    With `recipe.discriminate.confident` also `sidecars/confident.parquet` (trainer.measure.confident_issues).
 
     Args:
         root: a finished dataset folder.

@@ -24,7 +24,7 @@ from trainer.data.share import Share
 from trainer.data.weights import in_fold, with_weights
 from trainer.engine.distributed import World, joined
 from trainer.engine.loop import train
-from trainer.models.embeddings import through_cache
+from trainer.models.frozen.embeddings import through_cache
 from trainer.models.peers import Peers
 from trainer.models.registry import build_model, build_tokens, frozen_parts
 from trainer.models.saved_model import FACTS, save_model, seeded

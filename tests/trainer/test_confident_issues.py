@@ -10,12 +10,12 @@ from torch import nn
 
 from pipeline.sidecar import read_sidecar, write_sidecar
 from trainer.compare import missing_sidecars
-from trainer.confident_issues import CONFIDENT, find_issues
 from trainer.config import TrainRecipe
 from trainer.data.protocol import Store
 from trainer.data.table import Table, load_table
 from trainer.data.tokens import learn_tokenizer
 from trainer.discriminate import discriminate
+from trainer.measure.confident_issues import CONFIDENT, find_issues
 from trainer.models.judge import Sight
 from trainer.weighting.confident import Confident, read_issues
 from trainer.weighting.dataset import dataset_weights

@@ -14,9 +14,12 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 LOSSES, WEIGHTING = "trainer/test_losses.py", "trainer/weighting/test_dwsl.py"
-LIGHT, COMPOSITE = "trainer/models/test_discriminator.py", "trainer/models/test_composite.py"
-BASE, DECODER = "trainer/models/test_base.py", "trainer/models/test_mask_decoder.py"
-LLAVA, NAMES = "trainer/models/test_llava.py", "trainer/models/test_ivm_names.py"
+LIGHT, COMPOSITE = (
+    "trainer/models/tiny/test_discriminator.py",
+    "trainer/models/ivm/test_composite.py",
+)
+BASE, DECODER = "trainer/models/base/test_model.py", "trainer/models/base/test_mask_decoder.py"
+LLAVA, NAMES = "trainer/models/ivm/test_llava.py", "trainer/models/ivm/test_names.py"
 EFFECTS, PREDICTOR = "trainer/use/test_effects.py", "trainer/use/test_predictor.py"
 READER, GREY = "pipeline/sources/test_ivm_mix.py", "pipeline/intake/test_grey_masks.py"
 SQUARE, REGIONS = "annotators/chat/test_square.py", "annotators/sam/test_clip_regions.py"
@@ -176,12 +179,12 @@ PROPERTIES: Guards = {
         (PREDICTOR, "test_a_batch_of_mixed_sizes_gives_single_calls_to_the_bit"),
         ("trainer/models/test_segmenter.py", "test_a_batch_with_padding_gives_what_its_samples_give_alone"),
         (BASE, "test_a_batch_gives_what_its_samples_give_alone"),
-        ("trainer/models/test_ivm.py", "test_a_batch_gives_what_its_samples_give_alone"),
+        ("trainer/models/ivm/test_model.py", "test_a_batch_gives_what_its_samples_give_alone"),
         (LLAVA, "test_a_batch_equals_single_calls_wherever_its_padding_is"),
         (COMPOSITE, "test_a_batch_of_verdicts_equals_single_ones_and_looks_can_be_picked"),
     ),
     "16 the reference configuration trains 16,614,784 parameters": (
-        ("trainer/models/test_ivm.py", "test_the_published_configuration_trains_16614784_parameters"),
+        ("trainer/models/ivm/test_model.py", "test_the_published_configuration_trains_16614784_parameters"),
     ),
 }  # fmt: skip
 

@@ -27,9 +27,9 @@ from tests.e2e.lines import job, tree
 from tests.trainer.conftest import make_samples, write_dataset
 from trainer.config import TrainRecipe
 from trainer.data.table import decode_image
-from trainer.rounds import Round, fit_one, keep_copy, run_loop
-from trainer.rounds_margin import Choice, learn_margin, mean_iou
-from trainer.rounds_table import label_facts, table_text
+from trainer.rounds.margin import Choice, learn_margin, mean_iou
+from trainer.rounds.run import Round, fit_one, keep_copy, run_loop
+from trainer.rounds.table import label_facts, table_text
 from trainer.use.expert import TrainedExpert
 
 pytestmark = pytest.mark.slow

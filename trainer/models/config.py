@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config import Strict
-from trainer.models.frozen_config import FrozenImageConfig, FrozenTextConfig
-from trainer.models.ivm_config import IvmConfig
+from trainer.models.frozen.config import FrozenImageConfig, FrozenTextConfig
+from trainer.models.ivm.config import IvmConfig
 
 
 class TinyConfig(Strict):
-    """Sizes of the tiny model; small enough to train on one core (trainer.models.segmenter)."""
+    """Sizes of the tiny model; small enough to train on one core (trainer.models.tiny.segmenter)."""
 
     stride: ClassVar[int] = 8
     """Sides of the training frame are multiples of this."""
@@ -35,7 +35,7 @@ class TinyConfig(Strict):
 
 
 class BaseConfig(Strict):
-    """Frozen SAM image encoder + frozen text encoder + trained mask decoder (trainer.models.base)."""
+    """Frozen SAM image encoder + frozen text encoder + trained mask decoder (trainer.models.base.model)."""
 
     stride: ClassVar[int] = 8
     kind: Literal["base"]
@@ -49,7 +49,7 @@ class BaseConfig(Strict):
     mask_tokens: int = Field(default=1, ge=1)
     cache: Literal["none", "disk"] = "none"
     """disk: the image encoder sees every photograph once, and what it makes of it is kept in
-    `$MASKMIX_HOME/embeddings` (trainer.models.embeddings). Needs an augmentation that leaves pixels alone."""
+    `$MASKMIX_HOME/embeddings` (trainer.models.frozen.embeddings). Needs an augmentation that leaves pixels alone."""
 
 
 def _named(raw: Any) -> Any:

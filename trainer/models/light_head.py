@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from trainer.models.discriminator import overlap_facts
 from trainer.models.protocol import Features
+from trainer.models.tiny.discriminator import overlap_facts
 
 HIDDEN = 32
 

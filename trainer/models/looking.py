@@ -7,7 +7,7 @@ import torch
 
 from trainer.data.protocol import Store
 from trainer.data.sampler import plain_batches
-from trainer.models.embeddings import EmbeddingCache, read_all
+from trainer.models.frozen.embeddings import EmbeddingCache, read_all
 from trainer.models.judge import Judge, Sight
 from trainer.models.protocol import TextTokens
 

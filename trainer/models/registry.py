@@ -15,9 +15,9 @@ from trainer.models.config import ModelConfig
 from trainer.models.protocol import TextTokens
 
 KINDS = {
-    "tiny": "trainer.models.tiny",
-    "base": "trainer.models.base",
-    "ivm": "trainer.models.ivm_kind",
+    "tiny": "trainer.models.tiny.kind",
+    "base": "trainer.models.base.model",
+    "ivm": "trainer.models.ivm.kind",
 }
 
 
@@ -76,7 +76,7 @@ def build_model(config: ModelConfig, tokens: TextTokens, *, size_hw: tuple[int, 
 def build_discriminator(
     config: ModelConfig, tokens: TextTokens, *, size_hw: tuple[int, int]
 ) -> nn.Module:
-    """A fresh `trainer.models.discriminator.Judge`, as `build_model`."""
+    """A fresh `trainer.models.tiny.discriminator.Judge`, as `build_model`."""
     return _kind(config).build_discriminator(config, tokens, size_hw=size_hw)
 
 

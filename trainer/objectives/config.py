@@ -34,7 +34,7 @@ class DiscriminateConfig(Strict):
     """f behind the sidecar's `weight` column; fit applies its own f to p_clean."""
     zero_below: float = Field(default=0.0, ge=0, le=1)
     confident: bool = False
-    """Also write the sidecar `confident`: labels that the folds' guesses contradict (trainer.confident_issues)."""
+    """Also write the sidecar `confident`: labels that the folds' guesses contradict (measure.confident_issues)."""
     confident_share: float = Field(default=0.5, gt=0, lt=1)
     """confident: a label is an issue where more than this of what it and the guess mark is labelled wrongly."""
     optim: OptimConfig = OptimConfig()

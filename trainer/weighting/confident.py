@@ -3,7 +3,7 @@
 Confident Learning (Northcutt et al., arXiv 1911.00068) finds labels whose predicted probability for another class
 passes that class's own mean confidence; cleanlab applies it to the pixels of segmentation masks. The out-of-sample
 model is the guess of the discriminators' folds; `maskmix discriminate` leaves the findings in the sidecar `confident`
-(trainer.confident_issues) when the recipe says `discriminate.confident: true`. How many samples are left out follows
+(measure.confident_issues) when the recipe says `discriminate.confident: true`. How many samples are left out follows
 from cleanlab's count of wrong pixels, and one key that says from which share of them a mask is wrong. Gold always
 counts.
 """

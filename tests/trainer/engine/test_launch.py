@@ -21,7 +21,11 @@ from trainer.engine.launch import train_on_ray
 from trainer.engine.stop import Interrupted
 from trainer.fit import fit
 
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    # Ray Data's own default, looked at by Ray Train
+    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 
 from tests.annotators.sam.tiny_sam import tiny_sam
-from trainer.models.composite import Composite
-from trainer.models.frozen_image import FrozenImage
-from trainer.models.frozen_sam import FrozenSam
-from trainer.models.ivm import IvmModel
-from trainer.models.llava import Llava, LlavaParts, load_llava, load_llava_tokens, twin
-from trainer.models.llava_prompt import JUDGE, LlavaTokens, Question
+from trainer.models.frozen.image import FrozenImage
+from trainer.models.frozen.sam import FrozenSam
+from trainer.models.ivm.composite import Composite
+from trainer.models.ivm.llava import Llava, LlavaParts, load_llava, load_llava_tokens, twin
+from trainer.models.ivm.model import IvmModel
+from trainer.models.ivm.prompt import JUDGE, LlavaTokens, Question
 
 SIZES: dict[str, Any] = {"hidden": 24, "heads": 4, "mlp": 48}
 SIDE = 64

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.batch import Batch
-from trainer.models.segmenter import Segmenter
+from trainer.models.tiny.segmenter import Segmenter
 
 
 def segmenter(seed: int = 0) -> Segmenter:

@@ -1,0 +1,1 @@
+"""A mask decoder over frozen SAM and text encoders."""

@@ -1,0 +1,1 @@
+"""Networks that are not trained: their settings, their inputs, what of them is kept on disk."""

@@ -1,0 +1,1 @@
+"""IVM's published model, and the discriminator that judges the masked image."""
