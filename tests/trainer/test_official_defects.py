@@ -177,7 +177,7 @@ PROPERTIES: Guards = {
     ),
     "15 a batch gives what its samples give alone": (
         (PREDICTOR, "test_a_batch_of_mixed_sizes_gives_single_calls_to_the_bit"),
-        ("trainer/models/test_segmenter.py", "test_a_batch_with_padding_gives_what_its_samples_give_alone"),
+        ("trainer/models/tiny/test_segmenter.py", "test_a_batch_with_padding_gives_what_its_samples_give_alone"),
         (BASE, "test_a_batch_gives_what_its_samples_give_alone"),
         ("trainer/models/ivm/test_model.py", "test_a_batch_gives_what_its_samples_give_alone"),
         (LLAVA, "test_a_batch_equals_single_calls_wherever_its_padding_is"),
