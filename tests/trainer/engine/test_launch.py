@@ -23,8 +23,8 @@ from trainer.fit import fit
 
 pytestmark = [
     pytest.mark.ray,
-    # Ray Data's own default, looked at by Ray Train
-    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated"),
+    # Ray Data's own defaults, set by Ray Train
+    pytest.mark.filterwarnings("ignore:`use_.*` is deprecated:DeprecationWarning"),
 ]
 
 
