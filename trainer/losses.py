@@ -11,7 +11,7 @@ Everything returns shape (b,); `weighted_sum` is the only reduction, and it refu
 (b, 1) times (b,) broadcasts to (b, b) and the weighting silently vanishes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as functional
@@ -90,7 +90,7 @@ def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
 
 
 def known_verdicts(
-    judge: Callable[[Tensor], Tensor],
+    judge: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     *,
     own: Tensor,
     label: Tensor,
@@ -101,21 +101,25 @@ def known_verdicts(
     """What a discriminator pays for masks whose worth is known, beside the labels of its batch: a scalar.
 
     Args:
-        judge: masks b1hw -> verdict logits b on the same b images and instructions.
+        judge: some masks, each b1hw, -> verdict logits, each b, on the same b images and instructions.
         own: b1hw, the targets; those of gold samples are right.
         label: b1hw, the machine's labels.
         gold: bool b; only gold samples are asked about.
         mismatched: weight of the gold mask before in the batch as a bad label, where it is another region.
         judged: weight of the machine's own label, good where its IoU with gold is at least `SAME`.
     """
+    other = own.roll(1, 0)
+    masks = {"mismatched": other} if mismatched else {}
+    masks |= {"judged": label} if judged else {}
+    logits = dict(zip(masks, judge(list(masks.values())), strict=True)) if masks else {}
     total = own.new_zeros(())
     if mismatched:
-        other = own.roll(1, 0)
         wrong = (soft_iou(other, own) < SAME) & gold.roll(1, 0)
-        total = total + mismatched * mean_where(functional.softplus(judge(other)) * wrong, gold)
+        paid = functional.softplus(logits["mismatched"]) * wrong
+        total = total + mismatched * mean_where(paid, gold)
     if judged:
         good = (soft_iou(label, own) >= SAME).to(own.dtype)
-        paid = functional.binary_cross_entropy_with_logits(judge(label), good, reduction="none")
+        paid = functional.binary_cross_entropy_with_logits(logits["judged"], good, reduction="none")
         total = total + judged * mean_where(paid, gold)
     return total
 

@@ -16,6 +16,8 @@ from trainer.models.protocol import Features
 from trainer.models.tiny.discriminator import overlap_facts
 
 HIDDEN = 32
+EPS = 1e-3
+"""Keeps the mean over an empty region at 0."""
 
 
 class LightHead(nn.Module):
@@ -38,20 +40,30 @@ class LightHead(nn.Module):
             nn.Linear(HIDDEN, 1),
         )
 
-    def forward(self, features: Features, prediction: Tensor, mask: Tensor) -> Tensor:
-        """features, prediction (mask logits) and mask in [0, 1] b1hw of the same b samples -> verdict logits b."""
+    def forward(self, features: Features, prediction: Tensor, masks: Tensor) -> Tensor:
+        """k masks for each of b samples, judged together.
+
+        Args:
+            features: of b samples.
+            prediction: mask logits b1hw.
+            masks: bkhw in [0, 1].
+
+        Returns:
+            Verdict logits bk.
+        """
         coarse = features.maps[-1].detach()
+        b, k = masks.shape[:2]
         cells = coarse.shape[2], coarse.shape[3]
-        m = functional.adaptive_avg_pool2d(mask, cells)
-        g = functional.adaptive_avg_pool2d(prediction.detach().sigmoid(), cells)
-        inside, outside = _pool(coarse, m), _pool(coarse, 1.0 - m)
+        guess = functional.adaptive_avg_pool2d(prediction.detach().sigmoid(), cells)
+        m = functional.adaptive_avg_pool2d(masks, cells).flatten(2)
+        flat = coarse.flatten(2).transpose(1, 2)
+        area = m.sum(2, keepdim=True)
+        covered = m @ flat
+        inside = covered / (area + EPS)
+        outside = (flat.sum(1, keepdim=True) - covered) / (m.shape[2] - area + EPS)
         seen = self.inside(inside)
-        text = self.text(features.pooled.detach())
+        text = self.text(features.pooled.detach())[:, None]
         contrast = self.contrast(inside - outside)
-        facts = [seen, contrast, seen * text, contrast * text, overlap_facts(m, g)]
-        return self.judge(torch.cat(facts, 1))[:, 0]
-
-
-def _pool(features: Tensor, region: Tensor) -> Tensor:
-    """Mean of bchw over a soft region b1hw -> bc; 0 for an empty region."""
-    return (features * region).sum((2, 3)) / (region.sum((2, 3)) + 1e-3)
+        overlap = overlap_facts(m.flatten(0, 1), guess.flatten(1).repeat_interleave(k, 0))
+        facts = [seen, contrast, seen * text, contrast * text, overlap.unflatten(0, (b, k))]
+        return self.judge(torch.cat(facts, 2))[:, :, 0]

@@ -10,6 +10,8 @@ that has learnt nothing would choose at random. Ours, and the price of one stage
 The segmenter has learnt from the label that the head judges, also by its overlap with the segmenter's mask.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -65,10 +67,10 @@ class Joint(nn.Module):
         dice = dice_per_sample(logits, batch.mask, batch.pixel_valid)[None]
         losses = self.loss.bce * bce + self.loss.dice * dice
 
-        def ask(masks: Tensor) -> Tensor:
-            return self.head(features, logits, masks)
+        def ask(masks: Sequence[Tensor]) -> Sequence[Tensor]:
+            return self.head(features, logits, torch.cat(list(masks), 1)).unbind(1)
 
-        verdicts, gold = ask(batch.mask), batch.is_gold
+        (verdicts,), gold = ask([batch.mask]), batch.is_gold
         d = verdicts.detach().sigmoid()
         if progress < self.warmup:
             weights = torch.ones_like(losses)

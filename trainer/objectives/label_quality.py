@@ -44,7 +44,7 @@ class LabelQuality:
             if not len(mine.image):
                 raise ValueError("a batch without gold; the discriminator's batches are half gold")
             verdict = verdict + known_verdicts(
-                lambda masks: model.judge(mine, masks),
+                lambda masks: [model.judge(mine, mask) for mask in masks],
                 own=batch.mask[gold],
                 label=batch.label[gold],
                 gold=gold[gold],

@@ -104,7 +104,7 @@ def test_an_error_in_a_worker_reaches_the_caller(sampler: Sampler, error: type[E
 def test_a_worker_that_is_killed_is_one_clear_error(sampler: Sampler):
     before = signal.getsignal(signal.SIGCHLD)
     batches = prefetch(sampler.batch_at, start=0, stop=1000, workers=2)
-    next(batches)
+    next(batches), next(batches)  # each worker has begun
     worker = multiprocessing.active_children()[0]
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGTERM)  # as a scheduler sends it to the whole group

@@ -59,7 +59,7 @@ def test_weights_are_f_of_the_verdicts_and_one_during_the_warm_up():
     logits = model.decode(features)
     losses = bce_per_sample(logits, batch.mask, batch.pixel_valid)
     losses = losses + dice_per_sample(logits, batch.mask, batch.pixel_valid)
-    d = objective.head(features, logits, batch.mask).sigmoid()
+    d = objective.head(features, logits, batch.mask)[:, 0].sigmoid()
     assert d.std() > 1e-3
     weights = torch.where(batch.is_gold, 9.0, ratio(d))
     late = objective(model, batch, 0.3)
@@ -78,10 +78,17 @@ def head_on(masks: Tensor) -> Tensor:
     return head(features, model.decode(features), masks)
 
 
+def test_masks_judged_together_get_what_they_get_alone():
+    batch = little_batch()
+    both = head_on(torch.cat([batch.mask, batch.mask.roll(1, 0)], 1))
+    alone = torch.cat([head_on(batch.mask), head_on(batch.mask.roll(1, 0))], 1)
+    torch.testing.assert_close(both, alone)
+
+
 def test_the_light_head_sees_the_mask():
     batch = little_batch()
     own = head_on(batch.mask)
-    assert own.shape == (6,)
+    assert own.shape == (6, 1)
     for other in (batch.mask.roll(1, 0), torch.zeros_like(batch.mask), torch.ones_like(batch.mask)):
         assert bool(((head_on(other) - own).abs() > 1e-4).all())
     assert sum(p.numel() for p in joint().head.parameters()) < 10_000

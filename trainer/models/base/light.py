@@ -44,4 +44,4 @@ class LightDiscriminator(nn.Module):
         """Verdict logits b of masks b1hw in [0, 1]."""
         assert sight.features is not None
         assert sight.guess is not None
-        return self.head(sight.features, sight.guess, mask)
+        return self.head(sight.features, sight.guess, mask)[:, 0]
