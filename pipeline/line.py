@@ -49,6 +49,11 @@ class Unit:
     start: int
     stop: int
 
+    @property
+    def inputs(self) -> range:
+        """Their numbers in the source."""
+        return range(self.start, self.stop)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:

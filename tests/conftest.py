@@ -10,6 +10,9 @@ from hypothesis import settings
 settings.register_profile("maskmix", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("maskmix")
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""One thread for torch here and in what is started: on several, the last bits of a network's answer may move."""
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -19,7 +19,7 @@ PACKAGES = ("annotators", "pipeline", "trainer")
 TRAINER_SEES = {
     "pipeline.records", "pipeline.shards", "pipeline.codec", "pipeline.reader", "pipeline.manifest",
     "pipeline.intake.images", "pipeline.intake.image_files", "pipeline.intake.instructions", "pipeline.intake.refusal",
-    "pipeline.sidecar", "pipeline.config", "pipeline.hub", "pipeline.card",
+    "pipeline.sidecar", "pipeline.config", "pipeline.hub", "pipeline.card", "pipeline.crew",
 }  # fmt: skip
 INDEPENDENT = (
     "pipeline.stages", "pipeline.sources", "pipeline.executors", "trainer.weighting", "trainer.objectives",
@@ -27,7 +27,7 @@ INDEPENDENT = (
 SHARED = {"protocol", "config"}
 """What the members of an independent folder may import from it; its `registry` may import all of them."""
 HOMES = {
-    "ray": ("pipeline.executors.ray", "trainer.engine.launch", "trainer.use.many"),
+    "ray": ("pipeline.crew", "pipeline.executors.ray", "trainer.engine.launch", "trainer.use.many"),
     "huggingface_hub": (
         "pipeline.hub",
         "pipeline.card",

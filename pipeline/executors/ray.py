@@ -1,7 +1,7 @@
 """Runs units on Ray core: a pool of worker actors, a bound on units in flight, retries charged to the unit.
 
 Ray only schedules. The plan and the commit are ours: a unit is one call that writes one shard and one receipt, so
-a worker that dies leaves at most a temporary file. A unit whose worker died `ATTEMPTS` times is replayed one input
+a worker that dies leaves at most a temporary file. A unit whose worker died `crew.ATTEMPTS` times is replayed one input
 at a time, each in an actor of its own; inputs that kill theirs are poison and are quarantined, the rest is committed.
 Ray Data is not used: it retries a crashing row for ever and drops whole blocks on errors.
 
@@ -14,15 +14,15 @@ import asyncio
 import logging
 import math
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayError, RayTaskError
 
 from annotators.halt import Halt
+from pipeline import crew
 from pipeline.config import ExpertUse
 from pipeline.line import Job, Line, Unit, make_line, seats_of
 from pipeline.manifest import Receipt
@@ -40,11 +40,8 @@ from pipeline.panel_pools import (
 from pipeline.panel_seats import make
 from pipeline.work import run_unit, walk
 
-ATTEMPTS = 3
 BATCH_ATTEMPTS = 2
 """Calls with several rows are given up sooner: their rows are asked again one by one."""
-PATIENCE = 60
-"""Seconds without a finished unit after which the driver says so, and goes on waiting."""
 REVIVAL = 600
 """Seconds that a replica may take to come back before the pool goes on without it."""
 STRIKES = 20
@@ -71,9 +68,9 @@ class _Worker:
     def run(self, unit: Unit, poison: frozenset[int]) -> Receipt:
         return run_unit(self.line, unit, self.job.root, poison)
 
-    def probe(self, index: int) -> None:
-        """Walk one input and commit nothing: dies if the input is poison."""
-        walk(self.line, Unit(index=0, start=index, stop=index + 1))
+    def probe(self, unit: Unit, number: int) -> None:
+        """Walk one input of the unit and commit nothing: dies if the input is poison."""
+        walk(self.line, Unit(index=unit.index, start=number, stop=number + 1))
 
     def _expert(self, use: ExpertUse) -> Any:
         if use.resources is None:
@@ -107,7 +104,7 @@ class _Desk:
 
     async def ask(self, key: str, method: str, asked: list[Any], rows: int) -> Any:
         """The answers of one replica, or what they came to."""
-        pool, attempts = self._pools[key], ATTEMPTS if rows == 1 else BATCH_ATTEMPTS
+        pool, attempts = self._pools[key], crew.ATTEMPTS if rows == 1 else BATCH_ATTEMPTS
         for _ in range(attempts):
             replica = await self._idle[key].get()
             if replica is None:  # the pool is broken, and whoever else waits must hear it too
@@ -189,27 +186,13 @@ def run_on_ray(job: Job, units: Sequence[Unit], *, workers: int | None = None) -
         OSError, ValueError: what `run_unit` and `make_line` raise, from the worker; or the pools do not fit.
         Halt: an expert says that the build must stop; what is in flight is cancelled.
     """
-    started = not ray.is_initialized()
-    if started:
-        _start(workers)
     actors: list[Any] = []
-    try:
-        yield from _run(job, units, workers, actors)
-    finally:
-        for actor in actors:
-            ray.kill(actor)
-        if started:
-            ray.shutdown()
-
-
-def _start(workers: int | None) -> None:
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # says tokens are on
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-        return
-    cpus = max(workers or 0, os.cpu_count() or 1)
-    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+    with crew.cluster(workers):
+        try:
+            yield from _run(job, units, workers, actors)
+        finally:
+            for actor in actors:
+                ray.kill(actor)
 
 
 def _run(
@@ -228,42 +211,9 @@ def _run(
         actors.append(worker)
         return worker
 
-    queue = deque((unit, frozenset[int]()) for unit in units)
-    deaths: dict[int, int] = {}
-    idle = [hire() for _ in range(count)]
-    busy: dict[Any, tuple[Any, Unit, frozenset[int]]] = {}
-    while queue or busy:
-        while queue and idle:
-            worker, (unit, poison) = idle.pop(), queue.popleft()
-            busy[worker.run.remote(unit, poison)] = (worker, unit, poison)
-        done, _ = ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
-        if not done:
-            log.warning(
-                "no unit finished for %d s: %d in flight, free resources %s%s",
-                PATIENCE, len(busy), ray.available_resources(), _slow_experts(desk),
-            )  # fmt: skip
-            continue
-        worker, unit, poison = busy.pop(done[0])
-        try:
-            receipt: Receipt = ray.get(done[0])
-        except RayActorError:
-            actors.remove(worker)
-            worker = hire()
-            deaths[unit.index] = deaths.get(unit.index, 0) + 1
-            if deaths[unit.index] > ATTEMPTS:
-                raise RuntimeError(
-                    f"unit {unit.index} killed its worker {deaths[unit.index]} times, the last time without the "
-                    "inputs that do; look at the worker logs of Ray for what kills it"
-                ) from None
-            if deaths[unit.index] == ATTEMPTS:
-                worker, poison = _find_poison(hire, worker, unit)
-            idle.append(worker)
-            queue.appendleft((unit, poison))
-        except RayTaskError as error:
-            raise error.cause from None
-        else:
-            idle.append(worker)
-            yield receipt
+    yield from crew.run_units(
+        units, hire=hire, fire=actors.remove, count=count, slow=lambda: _slow_experts(desk)
+    )
 
 
 def _open_pools(job: Job, pools: Mapping[str, Pool], actors: list[Any]) -> Any:
@@ -279,7 +229,7 @@ def _open_pools(job: Job, pools: Mapping[str, Pool], actors: list[Any]) -> Any:
         actors += replicas[key]
     waiting = [replica.ready.remote() for each in replicas.values() for replica in each]
     while waiting:
-        done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=PATIENCE)
+        done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=crew.PATIENCE)
         try:
             ray.get(done)
         except RayTaskError as error:
@@ -287,7 +237,7 @@ def _open_pools(job: Job, pools: Mapping[str, Pool], actors: list[Any]) -> Any:
         if waiting:
             log.warning(
                 "%d replicas have not started for %d s, free resources %s",
-                len(waiting), PATIENCE, ray.available_resources(),
+                len(waiting), crew.PATIENCE, ray.available_resources(),
             )  # fmt: skip
     desk = ray.remote(num_cpus=0, max_restarts=0)(_Desk).remote(pools, replicas)
     actors.append(desk)
@@ -295,29 +245,12 @@ def _open_pools(job: Job, pools: Mapping[str, Pool], actors: list[Any]) -> Any:
 
 
 def _slow_experts(desk: Any) -> str:
-    """Which experts have been answering one call for longer than `PATIENCE`."""
+    """Which experts have been answering one call for longer than `crew.PATIENCE`."""
     if desk is None:
         return ""
     try:
-        running = ray.get(desk.running.remote(), timeout=PATIENCE)
+        running = ray.get(desk.running.remote(), timeout=crew.PATIENCE)
     except RayError as error:
         return f"; the desk of the expert pools does not answer ({type(error).__name__})"
-    slow = [(name, s) for name, s in running if s > PATIENCE]
+    slow = [(name, s) for name, s in running if s > crew.PATIENCE]
     return "".join(f"; expert {name!r} has not answered for {s:.0f} s" for name, s in slow)
-
-
-def _find_poison(hire: Any, worker: Any, unit: Unit) -> tuple[Any, frozenset[int]]:
-    """A living worker, and the inputs of the unit that kill one that does nothing else.
-
-    Takes over `worker` rather than adding one, which a full cluster would never start.
-    """
-    found: set[int] = set()
-    for index in range(unit.start, unit.stop):
-        try:
-            ray.get(worker.probe.remote(index))
-        except RayActorError:
-            found.add(index)
-            worker = hire()
-        except RayTaskError as error:
-            raise error.cause from None
-    return worker, frozenset(found)

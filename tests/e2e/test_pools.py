@@ -154,7 +154,7 @@ def test_an_expert_that_hangs_is_named_and_costs_a_vote_and_not_the_build(
 ):
     from pipeline.executors.ray import run_on_ray
 
-    monkeypatch.setattr("pipeline.executors.ray.PATIENCE", 1)
+    monkeypatch.setattr("pipeline.crew.PATIENCE", 1)
     items = draw_items(tmp_path / "items", 6, {4: "the endless ball"})
     out = tmp_path / "out"
     raw = pooled(recipe(items, hang_on="endless"), fake_faulty={"cpus": 0.5, "timeout": 4})

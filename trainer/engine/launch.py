@@ -47,14 +47,14 @@ def train_on_ray(work: Work, *, folder: Path, run: RunConfig, workers: int | Non
     """
     import ray
 
+    from pipeline.crew import cluster
+
     stop_file = folder / STOP_FILE
     stop_file.unlink(missing_ok=True)
-    mine = not ray.is_initialized()
-    if mine:
-        _start(workers)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its default is a warning
     try:
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        with Stop(tell=stop_file) as stop:
+        with cluster(workers, spare=1), Stop(tell=stop_file) as stop:
+            gpus = int(ray.cluster_resources().get("GPU", 0))
             use_gpu = run.device == "cuda" or (run.device == "auto" and gpus > 0)
             count = workers or (max(1, gpus) if use_gpu else 1)
             _check_fit(count, use_gpu)
@@ -63,20 +63,6 @@ def train_on_ray(work: Work, *, folder: Path, run: RunConfig, workers: int | Non
                 raise Interrupted(stop.asked(), newest_step(folder / CHECKPOINTS))
     finally:
         stop_file.unlink(missing_ok=True)
-        if mine:
-            ray.shutdown()
-
-
-def _start(workers: int | None) -> None:
-    import ray
-
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its default is a warning
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-        return
-    cpus = max(workers or 0, os.cpu_count() or 1) + 1  # one for what watches over the group
-    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
 
 
 def _check_fit(count: int, use_gpu: bool) -> None:

@@ -57,6 +57,11 @@ class Unit:
     shard: str = ""
     sha256: str = ""
 
+    @property
+    def inputs(self) -> range:
+        """Their numbers."""
+        return range(self.first, self.first + self.count)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Loaded:

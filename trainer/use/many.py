@@ -8,9 +8,8 @@
     OUT/totals.json          written last of all: inputs = predicted + rejected
 
 Running the same command again goes on where it stopped. On Ray a unit goes to one of a pool of workers, which holds the
-model; at most one unit a worker is in flight. A unit whose worker died `ATTEMPTS` times is tried input by input, and
-only the input that kills is rejected (as in pipeline.executors.ray, whose units are another thing). The output folder
-must be one that all workers see.
+model (pipeline.crew); only an input that kills its worker is rejected. The output folder must be one that all workers
+see. Workers run torch on one thread each; a run here with more may differ from theirs in the last bits.
 """
 
 import fcntl
@@ -20,7 +19,7 @@ import json
 import logging
 import os
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -45,9 +44,6 @@ from trainer.use.answers import (
 from trainer.use.asked import PHOTOS_IN_UNIT, Unit, photo_units, shard_units
 from trainer.use.effects import Effect
 
-ATTEMPTS = 3
-PATIENCE = 60
-"""Seconds without a finished unit after which the driver says so, and goes on waiting."""
 FOLDERS = ("index", "rejects", "receipts")
 
 log = logging.getLogger(__name__)
@@ -299,29 +295,23 @@ def _run_on_ray(
     """Receipts as units are committed, in any order, on the cluster there is, else on one started here."""
     import ray
 
-    started = not ray.is_initialized()
-    if started:
-        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-        if not os.environ.get("RAY_ADDRESS"):
-            quiet |= {"num_cpus": max(workers or 0, os.cpu_count() or 1)}
-            quiet |= {"include_dashboard": False}
-        ray.init(**quiet)
+    from pipeline.crew import cluster
+
     actors: list[Any] = []
-    try:
-        yield from _schedule(job, units, workers, gpus, actors)
-    finally:
-        for actor in actors:
-            ray.kill(actor)
-        if started:
-            ray.shutdown()
+    with cluster(workers):
+        try:
+            yield from _schedule(job, units, workers, gpus, actors)
+        finally:
+            for actor in actors:
+                ray.kill(actor)
 
 
 def _schedule(
     job: Job, units: Sequence[Unit], workers: int | None, gpus: float, actors: list[Any]
 ) -> Iterator[Receipt]:
     import ray
-    from ray.exceptions import RayActorError, RayTaskError
+
+    from pipeline.crew import run_units
 
     there = ray.cluster_resources()
     if gpus and gpus > there.get("GPU", 0):
@@ -334,59 +324,4 @@ def _schedule(
         actors.append(worker)
         return worker
 
-    queue = deque((unit, frozenset[int]()) for unit in units)
-    deaths: Counter[int] = Counter()
-    idle = [hire() for _ in range(count)]
-    busy: dict[Any, tuple[Any, Unit, frozenset[int]]] = {}
-    while queue or busy:
-        while queue and idle:
-            worker, (unit, poison) = idle.pop(), queue.popleft()
-            busy[worker.run.remote(unit, poison)] = (worker, unit, poison)
-        done, _ = ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
-        if not done:
-            log.warning(
-                "no unit finished for %d s: %d in flight, free resources %s",
-                PATIENCE, len(busy), ray.available_resources(),
-            )  # fmt: skip
-            continue
-        worker, unit, poison = busy.pop(done[0])
-        try:
-            receipt: Receipt = ray.get(done[0])
-        except RayActorError:
-            actors.remove(worker)
-            worker = hire()
-            deaths[unit.index] += 1
-            if deaths[unit.index] > ATTEMPTS:
-                raise RuntimeError(
-                    f"unit {unit.index} killed its worker {deaths[unit.index]} times, the last time without the inputs "
-                    "that do; look at the worker logs of Ray for what kills it"
-                ) from None
-            if deaths[unit.index] == ATTEMPTS:
-                worker, poison = _find_poison(hire, worker, unit, actors)
-            idle.append(worker)
-            queue.appendleft((unit, poison))
-        except RayTaskError as error:
-            raise error.cause from None
-        else:
-            idle.append(worker)
-            yield receipt
-
-
-def _find_poison(
-    hire: Callable[[], Any], worker: Any, unit: Unit, actors: list[Any]
-) -> tuple[Any, frozenset[int]]:
-    """A living worker, and the inputs of the unit that kill one that does nothing else."""
-    import ray
-    from ray.exceptions import RayActorError, RayTaskError
-
-    found: set[int] = set()
-    for number in range(unit.first, unit.first + unit.count):
-        try:
-            ray.get(worker.probe.remote(unit, number))
-        except RayActorError:
-            found.add(number)
-            actors.remove(worker)
-            worker = hire()
-        except RayTaskError as error:
-            raise error.cause from None
-    return worker, frozenset(found)
+    yield from run_units(units, hire=hire, fire=actors.remove, count=count)
