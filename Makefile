@@ -31,8 +31,9 @@ check: install ## Lint, types and fast tests, in under 90 seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/codespell
-	$(BIN)/pyright
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not ray and not gpu and not hub'
+	@$(BIN)/pyright & types=$$!; \
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow and not ray and not gpu and not hub'; tests=$$?; \
+	wait $$types && exit $$tests
 
 fix: install ## Format, and mend what the linter can
 	$(BIN)/ruff format .
