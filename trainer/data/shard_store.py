@@ -8,7 +8,7 @@ Processes of a loader take the opened store over and do not check again.
 A sample is decoded and squashed to the training frame when it is asked for, gold masks only where they are the
 target. The last images stay, squashed, because the instructions of an image tend to come together when few shards
 are shuffled at a time. In memory a sample takes its texts (about 180 bytes with two phrasings) and 40 bytes; opening
-takes about 0.2 ms of CPU for a sample of 60 kB, so three minutes for a million.
+takes 0.2 to 0.6 ms of CPU a sample, as busy as the machine was: minutes for a million.
 """
 
 from collections import OrderedDict
