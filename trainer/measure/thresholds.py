@@ -5,8 +5,8 @@ labels of gold samples, judged out of fold (trainer.measure.reliability), and pr
 Clopper and Pearson (1934). Looking at many thresholds and taking the best would break the promise, so they are tried
 in an order that was fixed without seeing gold: from a high one downwards, until the first that cannot be promised
 (fixed sequence testing, as in Learn then Test, arXiv 2110.01052). That costs no confidence, while
-Bonferroni would share the allowed risk among the candidates. The candidates keep 5, 10, ... 100 % of the labels without gold; the first is the highest that ought to keep twice the gold
-without which nothing can be promised.
+Bonferroni would share the allowed risk among the candidates. The candidates keep 5, 10, ... 100 % of the labels
+without gold; the first is the highest that ought to keep twice the gold without which nothing can be promised.
 
 What the promise rests on: gold samples were drawn like the others, and their labels err independently. Labels of one
 photograph do not quite, and gold of another source than the rest promises nothing.
