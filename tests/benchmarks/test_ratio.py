@@ -54,6 +54,7 @@ def test_a_missed_target_is_said(capsys):
     assert "target 3: MISSED" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_unequal_answers_are_no_comparison():
     with pytest.raises(AssertionError, match="ours and numpy differ"):
         measured(lambda: 1, lambda: 2)

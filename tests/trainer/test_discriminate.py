@@ -52,6 +52,7 @@ def test_too_little_gold_is_refused_with_what_to_do(tmp_path: Path):
         deal_folds(table, folds=2, seed=0)
 
 
+@pytest.mark.slow
 def test_the_sidecar_scores_every_sample_and_its_weights_have_mean_one(
     squares: Path, recipe: TrainRecipe, tmp_path: Path
 ):

@@ -57,6 +57,7 @@ def test_numbers_must_be_above_zero(option: str):
         Endpoint("chat", **{option: 0})
 
 
+@pytest.mark.slow
 def test_answers_come_in_the_order_of_the_questions_and_fit_their_schema(point_at: Point):
     delays = lambda seen: Late(seconds=0.05 if "number 0" in seen.user else 0.0, then=good(seen))  # noqa: E731
     with ScriptedServer(delays) as server:

@@ -101,6 +101,7 @@ def test_candidates_are_the_regions_that_the_phrase_is_most_like(image_text, mak
         assert mine[0].stability == regions.masks[order[0]].stability
 
 
+@pytest.mark.slow
 def test_it_abstains_where_no_region_stands_out_or_too_few_are_there_to_compare(make):
     phrases = said("the red mug")
     assert make().segment_text([LANDSCAPE], [phrases]) != [[]]
@@ -123,6 +124,7 @@ def test_regions_are_cut_and_seen_once_for_all_phrases_samples_and_calls(make):
     assert (len(cuts), len(looks)) == done
 
 
+@pytest.mark.slow
 def test_a_batch_gives_what_single_calls_give_and_says_who_made_it(make):
     images = [i.copy() for i in (LANDSCAPE, PORTRAIT, THIN[0], THIN[1], ODD)]
     rows = [said("the red mug")] * 5

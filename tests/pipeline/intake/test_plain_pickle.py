@@ -52,6 +52,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(PLAIN, st.sampled_from(list(PROTOCOLS)))
 def test_any_plain_value_is_what_pickle_reads(value: Any, protocol: int):
     data = pickle.dumps(value, protocol)
@@ -176,6 +177,7 @@ def test_a_few_bytes_that_unfold_to_billions_of_values_are_refused():
         parse_plain_pickle(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

@@ -38,17 +38,8 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x.nan_to_num(-1), y.nan_to_num(-1)) for x, y in pairs)
 
 
-STATE = {"self-paced", "gmm-split", "elr", "dwsl-joint", "co-teaching-plus"}
-"""Methods with a memory, parameters or models of their own; the others differ in numbers alone."""
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(method, marks=() if method in STATE else pytest.mark.slow)
-        for method in sorted(METHODS.keys() - {"clean-only"})
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"clean-only"}))
 def test_a_run_stopped_and_continued_has_the_bits_of_a_whole_one_memory_included(
     method: str, squares: Path, dwsl: TrainRecipe, tmp_path: Path
 ):
