@@ -19,7 +19,7 @@ from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe, recipe_hash
 from trainer.data.dataset import open_dataset
 from trainer.data.protocol import Store
-from trainer.data.sampler import Sampler
+from trainer.data.sampler import Sampler, widest
 from trainer.data.share import Share
 from trainer.data.weights import in_fold, with_weights
 from trainer.engine.distributed import World, joined
@@ -163,6 +163,7 @@ def _fit(
         seed=seed,
         drawn=counted,
         share=Share(rank=world.rank, world=world.size),
+        width=widest(tokenizer, table.instructions) if recipe.run.compile else 0,
     )
     with seeded(seed):
         peers = [

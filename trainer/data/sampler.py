@@ -9,13 +9,14 @@ A process stays with its own lanes of a stream when the samples that a batch tak
 processes; where gold_share makes that number odd, it also reads from others' shards, and nothing else changes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from trainer.data.augment import Draws, choose_mirrors, draw, drop_words, move, recolour, swap_sides
 from trainer.data.batch import Batch
@@ -30,7 +31,8 @@ from trainer.models.protocol import TextTokens
 class Sampler:
     """Draws batches from the rows of `table` where `drawn` (bool n) is true.
 
-    share: which part of each global batch `batch_at` makes.
+    share: which part of each global batch `batch_at` makes. width: tokens are padded to at least so many; a compiled
+    model wants one width in every batch.
     """
 
     table: Store
@@ -39,6 +41,7 @@ class Sampler:
     seed: int
     drawn: Tensor
     share: Share = field(default_factory=Share)
+    width: int = 0
     _streams: tuple[tuple[int, Stream], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -55,13 +58,17 @@ class Sampler:
         size = self.config.batch
         own = self.share.of(size)
         seed = _mix(self.seed, step)
-        return make_batch(
+        batch = make_batch(
             self.table,
             self.rows_at(step)[own.start :: own.step],
             tokenizer=self.tokenizer,
             config=self.config,
             draws=draw(seed, count=size, tokens=self.config.max_tokens, own=own),
         )
+        missing = self.width - batch.tokens.shape[1]
+        if missing <= 0:
+            return batch
+        return replace(batch, tokens=pad(batch.tokens, (0, missing), value=self.tokenizer.pad))
 
     def rows_at(self, step: int) -> NDArray[np.int64]:
         """Rows of the table that make the global batch of a step, gold first where the recipe fixes its share."""
@@ -133,6 +140,12 @@ def make_batch(
         rows=index,
         ids=tuple(table.ids[row] for row in wanted),
     )
+
+
+def widest(tokenizer: TextTokens, instructions: Sequence[tuple[str, ...]]) -> int:
+    """Tokens of the longest instruction."""
+    texts = [text for phrasings in instructions for text in phrasings]
+    return max(tokenizer.encode(texts[i : i + 1024]).shape[1] for i in range(0, len(texts), 1024))
 
 
 def plain_batches(

@@ -9,7 +9,7 @@ import torch
 
 from trainer.data.batch import Batch
 from trainer.data.config import DataConfig
-from trainer.data.sampler import Sampler, plain_batches
+from trainer.data.sampler import Sampler, plain_batches, widest
 from trainer.data.table import Table, load_table
 from trainer.data.tokens import learn_tokenizer
 
@@ -57,6 +57,22 @@ def test_samples_that_do_not_count_are_never_drawn(table: Table):
     assert all(bool(only.batch_at(step).is_gold.all()) for step in range(5))
     with pytest.raises(ValueError, match="no sample counts"):
         replace(only, drawn=torch.zeros(48, dtype=torch.bool))
+
+
+def test_at_a_fixed_width_every_batch_is_as_wide_and_nothing_else_changes(table: Table):
+    free = sampler(table, size=2)
+    width = widest(free.tokenizer, table.instructions)
+    fixed = replace(free, width=width)
+    shapes = set()
+    for step in range(20):
+        a, b = free.batch_at(step), fixed.batch_at(step)
+        shapes.add(a.tokens.shape[1])
+        assert b.tokens.shape == (2, width)
+        assert torch.equal(b.tokens[:, : a.tokens.shape[1]], a.tokens)
+        assert not b.tokens[:, a.tokens.shape[1] :].any()
+        assert torch.equal(a.image, b.image)
+    assert shapes == {3, 4}
+    assert width == 4
 
 
 def test_plain_batches_cover_the_table_in_order(table: Table):
