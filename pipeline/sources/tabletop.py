@@ -44,6 +44,9 @@ class Config(Strict):
     """Share of scenes whose gold is for training; the gold of all others is for auditing."""
     no_target_fraction: float = Field(default=0.08, ge=0, le=1)
     """Share of instructions that ask for something that is not there."""
+    places: bool = True
+    """Whether instructions may say where a thing is, or how it ranks among its like ("left of the bowl", "the largest
+    mug"); false: only what it is ("the red mug"), which a small model learns sooner."""
     noise: Noise | None = None
     """Born with one candidate that is right or wrong in known shares; None: without, for a plan with a panel."""
 
@@ -128,6 +131,7 @@ def _attempt(config: Config, *, number: int, attempt: int, image_format: ImageFo
         count=config.samples_per_scene,
         no_target=config.no_target_fraction,
         rng=np.random.default_rng([*seed, 1]),
+        places=config.places,
     )
     return Drawn(
         number=number,

@@ -37,15 +37,21 @@ class Question:
     texts: tuple[str, ...]
 
 
-def ask(view: View, *, count: int, no_target: float, rng: Rng) -> list[Question]:
-    """Up to `count` questions with different meanings; `no_target` is the share that ask for something absent."""
+def ask(
+    view: View, *, count: int, no_target: float, rng: Rng, places: bool = True
+) -> list[Question]:
+    """Up to `count` questions with different meanings; `no_target` is the share that ask for something absent.
+
+    Without `places` things are told by what they are alone: no relation, no rank.
+    """
+    flavours: tuple[Flavour, ...] = FLAVOURS if places else ("attribute",)
     questions: list[Question] = []
     for _ in range(count):
         style = _style(no_target, rng)
-        flavour = FLAVOURS[int(rng.choice(3, p=[0.2, 0.5, 0.3]))]
-        question = _one(view, style, flavour, questions, rng)
-        for spare in FLAVOURS:
-            question = question or _one(view, "phrase", spare, questions, rng)
+        flavour = flavours[int(rng.choice(3, p=[0.2, 0.5, 0.3])) if places else 0]
+        question = _one(view, style, flavour, questions, rng, places=places)
+        for spare in flavours:
+            question = question or _one(view, "phrase", spare, questions, rng, places=places)
         if question is None:
             break
         questions.append(question)
@@ -60,14 +66,14 @@ def _style(no_target: float, rng: Rng) -> Style:
 
 
 def _one(
-    view: View, style: Style, flavour: Flavour, known: list[Question], rng: Rng
+    view: View, style: Style, flavour: Flavour, known: list[Question], rng: Rng, *, places: bool
 ) -> Question | None:
     """A proven question of a style; `flavour` tells one thing from its look-alikes (styles all and none ignore it)."""
     for _ in range(TRIES):
         if style == "all":
-            query = _group(view, rng)
+            query = _group(view, rng, places=places)
         elif style == "none":
-            query = _absent(view, rng)
+            query = _absent(view, rng, places=places)
         else:
             query = _single(view, flavour, rng)
         if query is None or any(question.query == query for question in known):
@@ -104,22 +110,22 @@ def _single(view: View, flavour: Flavour, rng: Rng) -> Query | None:
     return Query(kind=kind, rank=Rank(kind=rank, anchor=anchor))
 
 
-def _group(view: View, rng: Rng) -> Query | None:
+def _group(view: View, rng: Rng, *, places: bool) -> Query | None:
     """All the things that share some words with a random one, or that lie in or on the same thing."""
     thing = _clear(view, rng)
     if thing is None:
         return None
-    if thing.parent is not None and rng.random() < 0.6:
+    if places and thing.parent is not None and rng.random() < 0.6:
         relation = _relation(thing, view, rng)
         kind = Kind() if rng.random() < 0.6 else _kind(thing, rng, words=0.4)
         return Query(kind=kind, relation=relation, how="all") if relation else None
-    if rng.random() < 0.2:
+    if places and rng.random() < 0.2:
         return Query(kind=_kind(thing, rng, words=0.4), relation=_relation(thing, view, rng), how="all")  # fmt: skip
     kind = _kind(thing, rng, words=0.7, general=0.45)
     return Query(kind=kind, how="all") if kind != Kind() else None
 
 
-def _absent(view: View, rng: Rng) -> Query | None:
+def _absent(view: View, rng: Rng, *, places: bool) -> Query | None:
     """Something plausible that is not there: a colour, a family, or a place that does not hold what is asked."""
     names = list(FAMILIES)
     present = sorted({t.family for t in view.things if t.family != ARM})
@@ -131,7 +137,7 @@ def _absent(view: View, rng: Rng) -> Query | None:
         if colour not in family.colours:
             return None
         return Query(kind=Kind(family=family.name, colour=colour), how="none")
-    if draw < 0.6:
+    if places and draw < 0.6:
         carriers = [
             t for t in view.things if t.family in ("box", "bowl", "tray", "plate", "pan", "book")
         ]

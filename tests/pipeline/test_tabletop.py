@@ -97,6 +97,24 @@ def test_every_instruction_names_one_set_and_gold_is_its_visible_pixels() -> Non
     assert {"left", "on", "all", "where"} <= words
 
 
+def test_without_places_things_are_told_by_what_they_are_alone() -> None:
+    queries = [
+        [
+            question.query
+            for number in range(4)
+            for question in draw(config, number=number, image_format="jpg").questions
+        ]
+        for config in (
+            Config(size_hw=SMALL, samples_per_scene=8, no_target_fraction=0.2, places=places)
+            for places in (True, False)
+        )
+    ]
+    with_places, without = queries
+    assert any(q.relation or q.rank for q in with_places)
+    assert not any(q.relation or q.rank for q in without)
+    assert {q.how for q in without} == {"one", "all", "none"}
+
+
 @pytest.mark.slow
 def test_pictures_of_other_seeds_and_starts_differ() -> None:
     images = {
