@@ -129,6 +129,7 @@ def make_batch(sizes: Sizes, *, seed: int, device: torch.device) -> Batch:
         is_gold=torch.ones(b, dtype=torch.bool, device=device),
         rows=torch.arange(b, device=device),
         ids=tuple(str(i) for i in range(b)),
+        chance=torch.arange(b, device=device),
     )
 
 

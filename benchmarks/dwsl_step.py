@@ -80,6 +80,7 @@ def make_batches(recipe: TrainRecipe) -> list[Batch]:
             is_gold=torch.arange(size) % 4 == 0,
             rows=torch.arange(size),
             ids=tuple(str(i) for i in range(size)),
+            chance=torch.arange(size),
         )
         for step in range(8)
     ]

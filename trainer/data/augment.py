@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from trainer.data.chance import keys
 from trainer.data.config import AugmentConfig
 from trainer.models.protocol import TextTokens
 
@@ -47,9 +48,10 @@ def may_mirror(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """What chance says about b samples, all uniform in [0, 1).
+    """What chance says about b samples, uniform in [0, 1).
 
-    phrasing, mirror, zoom: b. shift: b2. colour: b3. words: bt, for up to t tokens.
+    phrasing, mirror, zoom: b. shift: b2. colour: b3. words: bt, for up to t tokens. keys: int64 b, for who needs chance
+    on the device (trainer.data.chance).
     """
 
     phrasing: Tensor
@@ -58,6 +60,7 @@ class Draws:
     shift: Tensor
     colour: Tensor
     words: Tensor
+    keys: Tensor
 
 
 def draw(seed: int, *, count: int, tokens: int, own: range) -> Draws:
@@ -66,7 +69,7 @@ def draw(seed: int, *, count: int, tokens: int, own: range) -> Draws:
     rows = torch.rand(count, 8 + tokens, generator=generator)[list(own)]
     return Draws(
         phrasing=rows[:, 0], mirror=rows[:, 1], zoom=rows[:, 2], shift=rows[:, 3:5], colour=rows[:, 5:8],
-        words=rows[:, 8:],
+        words=rows[:, 8:], keys=keys(seed, own),
     )  # fmt: skip
 
 

@@ -19,7 +19,8 @@ class Batch:
     augmentation (trainer.data.augment.move); methods that remember pixels need it.
     weight: float32 b >= 0, from outside the model (ones when nothing was said). p_clean: float32 b in [0, 1], the
     discriminator's belief (1 when nothing was said). is_gold: bool b. rows: int64 b, each sample's row in its dataset.
-    embedding: bcrs, what a frozen image encoder makes of `image`, read from a cache; None: the model encodes `image`.
+    chance: int64 b, what each sample's chance at this step hangs on (trainer.data.chance). embedding: bcrs, what a
+    frozen image encoder makes of `image`, read from a cache; None: the model encodes `image`.
     """
 
     image: Tensor
@@ -33,6 +34,7 @@ class Batch:
     is_gold: Tensor
     rows: Tensor
     ids: tuple[str, ...]
+    chance: Tensor
     embedding: Tensor | None = None
 
     def __post_init__(self) -> None:

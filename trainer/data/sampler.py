@@ -139,6 +139,7 @@ def make_batch(
         is_gold=table.is_gold[index],
         rows=index,
         ids=tuple(table.ids[row] for row in wanted),
+        chance=draws.keys,
     )
 
 

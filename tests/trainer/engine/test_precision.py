@@ -122,7 +122,7 @@ def photos_at(step: int) -> Batch:
         image=image, tokens=torch.ones(6, 4, dtype=torch.int64), mask=mask, label=mask,
         pixel_valid=torch.ones_like(mask), theta=torch.eye(2, 3).expand(6, 2, 3), weight=torch.ones(6),
         p_clean=torch.rand(6, generator=generator), is_gold=torch.arange(6) < 2, rows=torch.arange(6),
-        ids=tuple("abcdef"),
+        ids=tuple("abcdef"), chance=torch.arange(6),
     )  # fmt: skip
 
 

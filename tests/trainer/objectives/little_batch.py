@@ -36,6 +36,7 @@ def little_batch(
         is_gold=torch.arange(b) < gold,
         rows=torch.arange(b),
         ids=tuple("abcdefghij"[:b]),
+        chance=torch.arange(b),
     )
 
 

@@ -39,6 +39,7 @@ def batch(p_clean: torch.Tensor | None = None) -> Batch:
         rows=torch.arange(4),
         is_gold=torch.tensor([True, True, False, False]),
         ids=("a", "b", "c", "d"),
+        chance=torch.arange(4),
     )
 
 

@@ -1,0 +1,1 @@
+"""Which patches a model does not see while it learns."""
