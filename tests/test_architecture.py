@@ -23,6 +23,7 @@ TRAINER_SEES = {
 }  # fmt: skip
 INDEPENDENT = (
     "pipeline.stages", "pipeline.sources", "pipeline.executors", "trainer.weighting", "trainer.objectives",
+    "trainer.masking",
 )  # fmt: skip
 SHARED = {"protocol", "config"}
 """What the members of an independent folder may import from it; its `registry` may import all of them."""

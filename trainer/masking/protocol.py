@@ -50,7 +50,7 @@ class Masking(Protocol):
 def hidden_count(ratio: float, count: int) -> int:
     """How many of `count` patches a ratio hides: at least one, and at least one stays visible.
 
-    The visible ones are rounded; cutting off what a ratio like 0.6 has too little in binary would lose one now and then.
+    The visible ones are rounded; cut off, a ratio like 0.6 would lose one to its last binary digit.
     """
     return min(max(count - round(count * (1.0 - ratio)), 1), count - 1)
 
