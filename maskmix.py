@@ -119,9 +119,15 @@ def evaluate(
             help="refcoco, refcoco-strict or grefcoco: every sentence, by split, as papers do."
         ),
     ] = "",
+    evidence: Annotated[
+        str,
+        typer.Option(help="Also ask this CLIP or SigLIP what the masks leave out: hub id, folder."),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on a dataset with gold: gIoU, cIoU, P@t, by style and source."""
+    if protocol and evidence:
+        raise ValueError("--evidence goes with the plain evaluation, not with --protocol")
     if protocol:
         from trainer.measure.refcoco import check_protocol, table_text
         from trainer.measure.refcoco_run import evaluate_refcoco
@@ -134,9 +140,16 @@ def evaluate(
             typer.echo(table_text(found["rows"], chosen))
         return
     from trainer.measure.evaluate import evaluate as measure
+    from trainer.measure.evidence import evidence_lines, image_text_witness
 
-    facts = measure(run, _local(dataset))
-    _say(facts["overall"] | {"dataset": facts["dataset"]}, as_json)
+    witness = image_text_witness(evidence) if evidence else None
+    facts = measure(run, _local(dataset), witness=witness)
+    short = facts["overall"] | {"dataset": facts["dataset"]}
+    if as_json and witness is not None:
+        short["evidence"] = facts["evidence"]
+    _say(short, as_json)
+    if witness is not None and not as_json:
+        typer.echo("\n".join(evidence_lines(facts["evidence"])))
 
 
 @app.command("vqa-bench")

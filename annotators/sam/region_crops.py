@@ -43,8 +43,6 @@ def crop_of(image: Image, mask: BoolMask, box: Box, *, context: float, fill: str
         context: border around the box as a share of its longer side, as far as the picture reaches.
         fill: what stands outside of the mask, one of `FILLS`.
     """
-    import cv2
-
     x1, y1, x2, y2 = (int(v) for v in box)
     grow = round(context * max(x2 - x1, y2 - y1))
     top, bottom = max(0, y1 - grow), min(image.shape[0], y2 + grow)
@@ -52,18 +50,24 @@ def crop_of(image: Image, mask: BoolMask, box: Box, *, context: float, fill: str
     crop, inside = image[top:bottom, left:right], mask[top:bottom, left:right]
     height, width = crop.shape[:2]
     side = max(height, width)
-    border = COLOURS["grey" if fill == "grey" else "mean"]
-    if fill == "blur":
-        scale = min(1.0, BLURRED_AT / side)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-        sigma = max(1.0, SOFTNESS * side * scale)
-        soft = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        outside = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
-    else:
-        outside = np.broadcast_to(np.array(COLOURS[fill], np.uint8), crop.shape)
+    flat = np.array(COLOURS["mean" if fill == "blur" else fill], np.uint8)
+    outside = blurred(crop) if fill == "blur" else np.broadcast_to(flat, crop.shape)
     square = np.empty((side, side, 3), np.uint8)
-    square[:] = border
+    square[:] = flat
     down, along = (side - height) // 2, (side - width) // 2
     square[down : down + height, along : along + width] = np.where(inside[..., None], crop, outside)
     return square
+
+
+def blurred(picture: Image) -> Image:
+    """The picture, RGB uint8 (h, w, 3), too soft to show what is in it; of the same size."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    scale = min(1.0, BLURRED_AT / side)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    sigma = max(1.0, SOFTNESS * side * scale)
+    soft = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
