@@ -7,10 +7,8 @@ that was stopped goes on where it stood. Methods of a cell may be "the best of t
 """
 
 import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +18,13 @@ from annotators.registry import unknown
 from pipeline.config import Strict, load_recipe, validate
 from pipeline.shards import write_atomic
 from trainer import config
+from trainer.bench import Bench, build_dataset
 from trainer.compare import METHODS, compare, means, table_text
 
 
-class Bench(Strict):
-    """How the data of some cells are made. `{data}` in an override is the folder given to the study."""
+class WeightingBench(Bench):
+    """A bench whose labels are spoiled and whose gold is rationed, and the recipe that trains on it."""
 
-    build: str
-    """Build recipe of both sets."""
-    set: tuple[str, ...] = ()
-    """Overrides of the training set."""
-    test_set: tuple[str, ...]
-    """Overrides of the test set."""
     noise: str | None = None
     """Key of the build recipe that a cell's `noise` goes to; None where the labels are experts' own."""
     gold: str = "source.gold_fraction"
@@ -69,7 +62,7 @@ class Study(Strict):
     """Bench -> name of the cell whose table says which are best."""
     always: tuple[str, ...] = ()
     """Methods that such a cell runs too and that are no candidates for the best: baselines and the oracle."""
-    benches: Mapping[str, Bench]
+    benches: Mapping[str, WeightingBench]
     cells: tuple[Cell, ...]
 
 
@@ -127,8 +120,9 @@ def run_study(
     done: dict[str, dict[str, Any]] = {}
     for cell in study.cells:
         bench = study.benches[cell.bench]
-        train = _dataset(out, cell.name, bench, _train_set(cell, bench), data=data, tell=tell)
-        test = _dataset(out, f"{cell.bench}-test", bench, bench.test_set, data=data, tell=tell)
+        make = partial(build_dataset, bench=bench, data=data, tell=tell)
+        train = make(out / "datasets" / cell.name, overrides=_train_set(cell, bench))
+        test = make(out / "datasets" / f"{cell.bench}-test", overrides=bench.test_set)
         methods = cell.methods or choose(done[study.best_of[cell.bench]], study)
         tell(f"\n== {cell.name}: {', '.join(methods)}")
         done[cell.name] = compare(
@@ -142,7 +136,7 @@ def run_study(
             tell=tell,
         )
         tell(table_text(done[cell.name]))
-        _write(study, done, out)
+        write_study(out, _facts(study, done))
     return _facts(study, done)
 
 
@@ -153,42 +147,14 @@ def choose(result: Mapping[str, Any], study: Study) -> tuple[str, ...]:
     return (*study.always, *best)
 
 
-def _train_set(cell: Cell, bench: Bench) -> tuple[str, ...]:
+def _train_set(cell: Cell, bench: WeightingBench) -> tuple[str, ...]:
     noise = () if bench.noise is None else (f"{bench.noise}={cell.noise}",)
     return (*bench.set, *noise, f"{bench.gold}={cell.gold}")
 
 
-def _trainer_set(cell: Cell, bench: Bench) -> tuple[str, ...]:
+def _trainer_set(cell: Cell, bench: WeightingBench) -> tuple[str, ...]:
     told = () if cell.noise is None else (f"{bench.told}={cell.noise}",)
     return (*bench.trainer_set, *told)
-
-
-def _dataset(
-    out: Path,
-    name: str,
-    bench: Bench,
-    overrides: Sequence[str],
-    *,
-    data: Path | None,
-    tell: Callable[[str], None],
-) -> Path:
-    folder = out / "datasets" / name
-    if (folder / "manifest.json").exists():
-        return folder
-    words = ["build", "--recipe", bench.build]
-    for override in overrides:
-        if "{data}" in override and data is None:
-            raise ValueError(
-                f"{name} needs the folder that {{data}} stands for in {override!r}; give --data FOLDER"
-            )
-        words += ["--set", override.replace("{data}", str(data))]
-    words += ["--out", str(folder)]
-    tell(f"$ maskmix {shlex.join(words)}")
-    if subprocess.run(
-        [sys.executable, "-m", "maskmix", *words], stdout=subprocess.DEVNULL
-    ).returncode:
-        raise ValueError(f"`maskmix {shlex.join(words)}` failed; its message stands above")
-    return folder
 
 
 def _facts(study: Study, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -196,18 +162,19 @@ def _facts(study: Study, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
         {
             "cell": cell.name,
             "bench": cell.bench,
-            "noise": cell.noise,
-            "gold": cell.gold,
+            "group": f"{cell.gold:.0%} gold",
+            "x": cell.noise,
             **done[cell.name],
         }
         for cell in study.cells
         if cell.name in done
     ]
-    return {"study": study.name, "cells": cells}
+    return {"study": study.name, "x": "share of spoiled machine labels", "cells": cells}
 
 
-def _write(study: Study, done: Mapping[str, Mapping[str, Any]], out: Path) -> None:
-    text = json.dumps(_facts(study, done), indent=1, sort_keys=True, ensure_ascii=False)
+def write_study(out: Path, facts: Mapping[str, Any]) -> None:
+    """`OUT/study.json` and the tables as `OUT/study.txt`; both kinds of studies write these."""
+    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
     write_atomic(out / "study.json", text.encode() + b"\n")
-    tables = "\n".join(f"{name}\n{table_text(result)}" for name, result in done.items())
+    tables = "\n".join(f"{cell['cell']}\n{table_text(cell)}" for cell in facts["cells"])
     write_atomic(out / "study.txt", tables.encode())

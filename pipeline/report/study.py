@@ -1,7 +1,7 @@
-"""A study in a report: for every bench one dot plot a cell, and how the methods fare as noise grows.
+"""A study in a report: for every bench one dot plot a cell, and how the methods fare along the study's axis.
 
-Reads study.json of `maskmix study`, in which every cell holds what its compare.json does. Methods keep their colour
-over all plots, and those of most cells have colours of their own.
+Reads study.json of `maskmix study`: cells of methods and seeds, each with a place on the axis that the study varies
+(noise, mask ratio) or none. Methods keep their colour over all plots; those of most cells have one of their own.
 """
 
 from collections import Counter
@@ -24,7 +24,11 @@ def study(path: Path) -> dict[str, Any]:
     """
     stored = read_object(path)
     cells = stored.get("cells")
-    if not isinstance(cells, list) or not cells or not all("rows" in cell for cell in cells):
+    if (
+        not isinstance(cells, list)
+        or not cells
+        or not all({"rows", "x"} <= cell.keys() for cell in cells)
+    ):
         raise ValueError(f"{path} holds no cells with rows; run `maskmix study` again")
     heard = Counter(method for cell in cells for method in _values(cell))
     tones = {method: tone for tone, (method, _) in enumerate(heard.most_common())}
@@ -32,32 +36,26 @@ def study(path: Path) -> dict[str, Any]:
     return {
         "name": stored.get("study", ""),
         "benches": [
-            _bench(name, [c for c in cells if c["bench"] == name], tones) for name in benches
+            _bench(name, [c for c in cells if c["bench"] == name], tones, axis=str(stored["x"]))
+            for name in benches
         ],
     }
 
 
 def _bench(
-    name: str, cells: Sequence[Mapping[str, Any]], tones: Mapping[str, int]
+    name: str, cells: Sequence[Mapping[str, Any]], tones: Mapping[str, int], *, axis: str
 ) -> dict[str, Any]:
     plots = [_dots(cell, tones) for cell in cells]
-    golds = sorted({cell["gold"] for cell in cells})
-    over_noise = [
-        (gold, lines)
-        for gold in golds
-        if (lines := _lines([c for c in cells if c["gold"] == gold], tones))
+    along = [
+        (group, lines)
+        for group in dict.fromkeys(str(cell["group"]) for cell in cells)
+        if (lines := _lines([c for c in cells if c["group"] == group], tones))
     ]
     plots += [
-        line_plot(
-            lines,
-            title=f"gIoU as noise grows, {gold:.0%} gold",
-            x_label="share of spoiled machine labels",
-            y_label="gIoU",
-            dots=True,
-        )
-        for gold, lines in over_noise
+        line_plot(lines, title=f"gIoU, {group}", x_label=axis, y_label="gIoU", dots=True)
+        for group, lines in along
     ]
-    drawn = [(s.label, s.tone) for _, lines in over_noise for s in lines]
+    drawn = [(s.label, s.tone) for _, lines in along for s in lines]
     return {"name": name, "plots": plots, "legend": legend(drawn) if drawn else None}
 
 
@@ -69,12 +67,12 @@ def _dots(cell: Mapping[str, Any], tones: Mapping[str, int]) -> Any:
 
 
 def _lines(cells: Sequence[Mapping[str, Any]], tones: Mapping[str, int]) -> list[Series]:
-    """Mean gIoU over noise of the methods that ran at more than one noise."""
+    """Mean gIoU along the axis of the methods that ran at more than one place of it."""
     points: dict[str, list[tuple[float, float]]] = {}
     for cell in cells:
-        if cell["noise"] is not None:
+        if cell["x"] is not None:
             for method, values in _values(cell).items():
-                points.setdefault(method, []).append((float(cell["noise"]), fmean(values)))
+                points.setdefault(method, []).append((float(cell["x"]), fmean(values)))
     return [
         Series(label=method, points=tuple(sorted(mine)), tone=tones[method])
         for method, mine in points.items()

@@ -1,4 +1,4 @@
-"""The study section: a plot for every cell, lines over noise, and colours that stay with their methods."""
+"""The study section: a plot for every cell, lines along the axis, and colours that stay with their methods."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,15 @@ def cell(bench: str, noise: float | None, gold: float, table: dict[str, list[flo
     rows = [
         {"method": m, "seed": s, "giou": v} for m, values in table.items() for s, v in enumerate(values)
     ]  # fmt: skip
-    return {"cell": name, "bench": bench, "noise": noise, "gold": gold, "rows": rows}
+    return {"cell": name, "bench": bench, "x": noise, "group": f"{gold:.0%} gold", "rows": rows}
 
 
 def write(path: Path, cells: list[dict]) -> Path:
-    path.write_text(json.dumps({"study": "weights", "cells": cells}))
+    path.write_text(json.dumps({"study": "weights", "x": "noise", "cells": cells}))
     return path
 
 
-def test_every_cell_has_its_dots_and_methods_of_several_noises_their_lines(tmp_path: Path):
+def test_every_cell_has_its_dots_and_methods_of_several_places_their_lines(tmp_path: Path):
     path = write(
         tmp_path / "study.json",
         [
