@@ -75,13 +75,7 @@ class Encoder(nn.Module):
 
     def positions_of(self, grid_hw: tuple[int, int]) -> Tensor:
         """Positions (r * s, d) for a grid of r rows and s columns."""
-        if grid_hw == self.table_hw:
-            return self.positions
-        table = self.positions.unflatten(0, self.table_hw).permute(2, 0, 1)[None]
-        resized = functional.interpolate(
-            table, size=grid_hw, mode="bicubic", align_corners=False, antialias=True
-        )
-        return resized[0].flatten(1).T
+        return placed_on(grid_hw, self.positions, self.table_hw)
 
     def encode(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
         """Tokens bkd -> features bkd, normalised; real bool bk, False = padding. Padded places hold no meaning."""
@@ -93,6 +87,20 @@ class Encoder(nn.Module):
         """Feature map bdrs of the whole image b3hw."""
         r, s = self.grid_of(image)
         return self.encode(self.embed(image)).transpose(1, 2).unflatten(2, (r, s))
+
+
+def placed_on(grid_hw: tuple[int, int], table: Tensor, table_hw: tuple[int, int]) -> Tensor:
+    """A table of positions (table_hw[0] * table_hw[1], d) on a grid of r rows and s columns: (r * s, d)."""
+    if grid_hw == table_hw:
+        return table
+    resized = functional.interpolate(
+        table.unflatten(0, table_hw).permute(2, 0, 1)[None],
+        size=grid_hw,
+        mode="bicubic",
+        align_corners=False,
+        antialias=True,
+    )
+    return resized[0].flatten(1).T
 
 
 def fixed_positions(rows: int, columns: int, dim: int) -> Tensor:
