@@ -25,7 +25,7 @@ INDEPENDENT = (
     "pipeline.stages", "pipeline.sources", "pipeline.executors", "trainer.weighting", "trainer.objectives",
     "trainer.masking",
 )  # fmt: skip
-SHARED = {"protocol", "config"}
+SHARED = {"protocol", "config", "attention"}
 """What the members of an independent folder may import from it; its `registry` may import all of them."""
 HOMES = {
     "ray": ("pipeline.crew", "pipeline.executors.ray", "trainer.engine.launch", "trainer.use.many"),
