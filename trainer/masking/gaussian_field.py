@@ -1,0 +1,106 @@
+"""RF-GAM: important patches radiate, and what lies in their light is hidden (IMAGE, arXiv 2410.03161).
+
+The K most important patches are sources of a field
+
+    R(x, y) = sum_j I_j exp(-((x - x_j)^2 + (y - y_j)^2) / (2 sigma^2)),
+
+and the strength of the mask is R / max R: 1 at the peak, decaying smoothly with the distance. A place keeps the share
+1 - (1 - k) * strength of its features, where k goes from k0 = 0.5 to 0 while training goes on. Of this the paper's
+summary that we hold gives the idea, the Gaussians and k's schedule. Which patches are sources (ours: as many as the
+mask ratio says), the normalisation by max R, sigma (ours: in patches, 1), and that k is what stays visible at the peak
+are unspecified there; ours is the one reading under which k falls while masking grows harder.
+
+A Gaussian of two axes is the product of two, so the field is never summed source by source: with Gy[j, y] and Gx[j, x]
+it is (I * Gy)^T Gx, and for sources on the grid Gy S Gx^T, where S holds their importance at their places.
+
+Letters: b samples, r s rows and columns of the grid, l = r * s, k sources, h w rows and columns of places.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.masking.attention import (
+    Similarity,
+    attend,
+    column_means,
+    or_by_chance,
+    stretched,
+)
+from trainer.masking.protocol import Patches, hidden_count, hide_highest
+
+
+def gaussians(at: Tensor, of: Tensor, *, sigma: float) -> Tensor:
+    """exp(-(x - x_j)^2 / (2 sigma^2)) at places (n,) of sources (..., k): (..., k, n), in one axis; sigma > 0."""
+    return torch.exp((at - of[..., None]).square() * (-0.5 / sigma**2))
+
+
+def field(
+    importance: Tensor, y: Tensor, x: Tensor, *, size_hw: tuple[int, int], sigma: float
+) -> Tensor:
+    """The field of sources that lie anywhere, at every whole place of a frame: R >= 0, bhw.
+
+    importance, y, x: bk, y and x in places (0 is the first row or column), like sigma.
+    """
+    rows, columns = (torch.arange(n, device=y.device, dtype=y.dtype) for n in size_hw)
+    weighted = gaussians(rows, y, sigma=sigma) * importance[:, :, None]
+    return torch.bmm(weighted.transpose(1, 2), gaussians(columns, x, sigma=sigma))
+
+
+def grid_field(sources: Tensor, *, sigma: float) -> Tensor:
+    """The field of sources at patches, at the patches: sources brs hold I_j there and 0 elsewhere -> R >= 0, brs."""
+    rows, columns = (
+        torch.arange(n, device=sources.device, dtype=sources.dtype) for n in sources.shape[1:]
+    )
+    down, across = gaussians(rows, rows, sigma=sigma), gaussians(columns, columns, sigma=sigma)
+    return down @ (sources @ across)
+
+
+def normalised(radiance: Tensor) -> Tensor:
+    """R bhw -> strength R / max R in [0, 1], each image by its own peak; no source, no strength."""
+    peak = radiance.amax((1, 2), keepdim=True)
+    return radiance / torch.where(peak > 0, peak, 1.0)
+
+
+def residual(progress: float, *, k0: float = 0.5) -> float:
+    """k = k0 (1 - progress): what stays visible at a peak. progress: share of the training already done, in [0, 1].
+
+    The paper counts epochs, e / E; ours is the step over the steps, so the first step has k0 and the last k0 / steps.
+    """
+    return k0 * (1.0 - progress)
+
+
+def visibility(strength: Tensor, *, k: float) -> Tensor:
+    """1 - (1 - k) * strength: the share of a feature that stays, in [k, 1]."""
+    return 1.0 - (1.0 - k) * strength
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaussianField:
+    """RF-GAM with the share `ratio` of the patches as sources.
+
+    sigma: in patches; near 0 a source hides its own patch only, and a large one hides everything alike. stream: of the
+    chance that decides where a blank image has no sources.
+    """
+
+    ratio: float
+    sigma: float = 1.0
+    similarity: Similarity = "dot"
+    stream: int = 0
+
+    def bounds(self, count: int) -> tuple[int, int]:
+        hidden = hidden_count(self.ratio, count)
+        return hidden, hidden
+
+    def strength(self, patches: Patches) -> Tensor:
+        """float32 bl in [0, 1]; zeros for a blank image."""
+        importance = stretched(column_means(attend(patches.tokens, similarity=self.similarity)))
+        chosen = hide_highest(importance, hidden_count(self.ratio, importance.shape[1]))
+        sources = (importance * chosen).unflatten(1, patches.grid_hw)
+        return normalised(grid_field(sources, sigma=self.sigma)).flatten(1)
+
+    def __call__(self, patches: Patches) -> Tensor:
+        """The patches that lie deepest in the field."""
+        scores = or_by_chance(self.strength(patches), patches.chance, stream=self.stream)
+        return hide_highest(scores, hidden_count(self.ratio, scores.shape[1]))

@@ -1,0 +1,34 @@
+"""Hides what matters most: the patches whose importance is among the highest (IMAGE's plainer variant, arXiv 2410.03161).
+
+Salient patches are the ones that go, so that a model learns to do without them. The paper's text that we hold names
+the prior (how much a patch correlates with all others) and neither its formula nor whether lengths count; ours is the
+column mean of trainer.masking.attention.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from trainer.masking.attention import Similarity, attend, column_means, or_by_chance
+from trainer.masking.protocol import Patches, hidden_count, hide_highest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """Hides the share `ratio` of each image's patches that the others look at most.
+
+    Patches of a blank image are hidden by chance, from `stream`.
+    """
+
+    ratio: float
+    similarity: Similarity = "dot"
+    stream: int = 0
+
+    def bounds(self, count: int) -> tuple[int, int]:
+        hidden = hidden_count(self.ratio, count)
+        return hidden, hidden
+
+    def __call__(self, patches: Patches) -> Tensor:
+        scores = column_means(attend(patches.tokens, similarity=self.similarity))
+        scores = or_by_chance(scores, patches.chance, stream=self.stream)
+        return hide_highest(scores, hidden_count(self.ratio, scores.shape[1]))
