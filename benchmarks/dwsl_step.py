@@ -21,6 +21,7 @@ from trainer.engine.loop import Training
 from trainer.losses import bce_per_sample, dice_per_sample
 from trainer.models.light_head import LightHead
 from trainer.models.saved_model import seeded
+from trainer.models.tiny.encoders import ImageEncoder
 from trainer.models.tiny.segmenter import Segmenter
 from trainer.objectives.joint import Joint
 from trainer.objectives.protocol import Step
@@ -89,7 +90,9 @@ def make_batches(recipe: TrainRecipe) -> list[Batch]:
 def fresh() -> Segmenter:
     """The recipe's model with a vocabulary of 40 words."""
     with seeded(0):
-        return Segmenter(vocabulary=40, max_tokens=24, width=16, dim=48, depth=1, heads=4)
+        return Segmenter(
+            image=ImageEncoder(width=16), vocabulary=40, max_tokens=24, dim=48, depth=1, heads=4
+        )
 
 
 class Steps:

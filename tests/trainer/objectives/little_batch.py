@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from trainer.data.batch import Batch
+from trainer.models.tiny.encoders import ImageEncoder
 from trainer.models.tiny.segmenter import Segmenter
 
 
 def segmenter(seed: int = 0) -> Segmenter:
     torch.manual_seed(seed)
-    return Segmenter(vocabulary=12, max_tokens=8, width=8, dim=16, depth=1, heads=2)
+    return Segmenter(
+        image=ImageEncoder(width=8), vocabulary=12, max_tokens=8, dim=16, depth=1, heads=2
+    )
 
 
 def little_batch(

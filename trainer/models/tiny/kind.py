@@ -8,6 +8,7 @@ from trainer.data.config import DataConfig
 from trainer.data.tokens import Tokenizer, learn_tokenizer
 from trainer.models.config import TinyConfig
 from trainer.models.tiny.discriminator import Discriminator
+from trainer.models.tiny.encoders import ImageEncoder
 from trainer.models.tiny.segmenter import Segmenter
 
 
@@ -29,9 +30,9 @@ def read_tokens(config: TinyConfig, facts: Mapping[str, Any]) -> Tokenizer:
 def build_model(config: TinyConfig, tokens: Tokenizer, *, size_hw: tuple[int, int]) -> Segmenter:
     """A fresh segmenter; any frame of multiples of 8 will do."""
     return Segmenter(
+        image=ImageEncoder(width=config.width),
         vocabulary=tokens.size,
         max_tokens=tokens.max_tokens,
-        width=config.width,
         dim=config.dim,
         depth=config.depth,
         heads=config.heads,

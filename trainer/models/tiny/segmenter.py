@@ -4,21 +4,18 @@ The shape is SAM's decoder (arXiv 2304.02643): a learnt mask token joins the tex
 other for a few blocks, and the mask token becomes the kernel of a dot product. Unlike SAM, attention hides padded
 tokens, so that a batch gives what its samples give alone, and the upscaling has skips from the encoder, since the
 encoder is trained from scratch and its coarse level is only an eighth of a small frame.
+
+The image encoder is a part that is handed in, so that one that was pre-trained can take its place (the kind `vit`).
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainer.data.tokens import PAD
 from trainer.models.protocol import Features
-from trainer.models.tiny.encoders import (
-    Attention,
-    ConvBlock,
-    ImageEncoder,
-    Mlp,
-    TextEncoder,
-    place_encoding,
-)
+from trainer.models.tiny.encoders import Attention, ConvBlock, Mlp, TextEncoder, place_encoding
 
 
 class TwoWayBlock(nn.Module):
@@ -46,23 +43,24 @@ class TwoWayBlock(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """The whole tiny model.
+    """The whole tiny model, or its text encoder and decoder over another image encoder.
 
     Args:
+        image: module from b3hw in [0, 1] to maps at a half, a quarter and an eighth of the frame, whose channels are
+            its `widths`, each a multiple of 4; such as `trainer.models.tiny.encoders.ImageEncoder`.
         vocabulary: number of token ids.
         max_tokens: longest instruction in tokens.
-        width: channels at half resolution.
         dim: width of tokens and attention.
         depth: two-way blocks.
         heads: attention heads.
     """
 
     def __init__(
-        self, *, vocabulary: int, max_tokens: int, width: int, dim: int, depth: int, heads: int
+        self, *, image: Any, vocabulary: int, max_tokens: int, dim: int, depth: int, heads: int
     ) -> None:
         super().__init__()
-        self.image = ImageEncoder(width=width)
-        w2, w4, w8 = self.image.widths
+        self.image = image
+        w2, w4, w8 = image.widths
         self.map_channels = (w2, w4, w8)
         self.text_dim = dim
         self.text = TextEncoder(vocabulary=vocabulary, dim=dim, max_tokens=max_tokens, heads=heads)
@@ -85,7 +83,7 @@ class Segmenter(nn.Module):
 
     def encode(self, image: Tensor, tokens: Tensor, embedding: Tensor | None = None) -> Features:
         """As `forward`; the maps are at a half, a quarter and an eighth of the frame."""
-        assert embedding is None, "the tiny model learns its image encoder; nothing of it is cached"
+        assert embedding is None, "nothing of this image encoder is cached"
         text, pooled = self.text(tokens)
         return Features(
             maps=self.image(image),

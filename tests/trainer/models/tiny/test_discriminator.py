@@ -8,6 +8,7 @@ import torch
 from trainer.data.batch import Batch
 from trainer.losses import soft_iou
 from trainer.models.tiny.discriminator import Discriminator, overlap_facts
+from trainer.models.tiny.encoders import ImageEncoder
 from trainer.models.tiny.segmenter import Segmenter
 from trainer.objectives.config import DiscriminateConfig, LossConfig
 from trainer.objectives.label_quality import LabelQuality
@@ -18,7 +19,9 @@ from trainer.weighting.uniform import Uniform
 
 def models() -> tuple[Discriminator, Segmenter]:
     torch.manual_seed(0)
-    guesser = Segmenter(vocabulary=12, max_tokens=8, width=8, dim=16, depth=1, heads=2)
+    guesser = Segmenter(
+        image=ImageEncoder(width=8), vocabulary=12, max_tokens=8, dim=16, depth=1, heads=2
+    )
     return Discriminator(guesser=guesser, width=8, dim=16), guesser
 
 
@@ -77,7 +80,9 @@ def test_the_discriminators_verdict_gives_no_gradient_to_its_guesser():
 
 def test_stage_two_gives_no_gradient_to_the_discriminator():
     model, _ = models()
-    generator = Segmenter(vocabulary=12, max_tokens=8, width=8, dim=16, depth=1, heads=2)
+    generator = Segmenter(
+        image=ImageEncoder(width=8), vocabulary=12, max_tokens=8, dim=16, depth=1, heads=2
+    )
     b = batch()
     live = model(b.image, b.tokens, b.mask).sigmoid()
     step = Segmentation(loss=LossConfig(), weigher=Dwsl(f="ratio"))(generator, batch(live), 0.0)

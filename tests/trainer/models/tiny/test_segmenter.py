@@ -2,12 +2,15 @@
 
 import torch
 
+from trainer.models.tiny.encoders import ImageEncoder
 from trainer.models.tiny.segmenter import Segmenter
 
 
 def segmenter() -> Segmenter:
     torch.manual_seed(0)
-    return Segmenter(vocabulary=12, max_tokens=8, width=8, dim=16, depth=2, heads=2).eval()
+    return Segmenter(
+        image=ImageEncoder(width=8), vocabulary=12, max_tokens=8, dim=16, depth=2, heads=2
+    ).eval()
 
 
 def test_logits_have_the_size_of_the_frame():
