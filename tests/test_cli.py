@@ -13,8 +13,9 @@ from maskmix import app
 from tests.e2e.lines import draw_items, recipe
 
 VERBS = {
-    "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "loop", "plan",
-    "predict", "pull", "push", "reliability", "report", "study", "threshold", "verify", "vqa-bench",
+    "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "loop",
+    "missingness", "plan", "predict", "pull", "push", "reliability", "report", "study", "threshold",
+    "verify", "vqa-bench",
 }  # fmt: skip
 BUILD_FLAGS = {
     "--recipe", "--set", "--out", "--limit", "--seed", "--executor", "--workers", "--dry-run",
@@ -58,6 +59,7 @@ def test_the_flags_of_build_are_frozen() -> None:
         (["predict", "/nonexistent", "x.jpg", "a cup", "--instruction", "a cup"], "given twice"),
         (["threshold", "/nonexistent", "--precision", "0.9"], "no sidecar 'weights_labels'"),
         (["reliability", "/nonexistent"], "no sidecar 'weights_labels'"),
+        (["missingness", "/nonexistent", "--judges", "/no"], "no sidecar 'weights_labels'"),
         (["push", "/nonexistent", "org/x"], "/nonexistent"),
         (["push", "/nonexistent", "org/x", "--licence", "mit"], "holds no model"),
     ],

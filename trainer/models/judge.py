@@ -5,7 +5,7 @@ encoder, a guess.
 """
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -66,4 +66,13 @@ class Judge(Protocol):
         self, image: Tensor, tokens: Tensor, mask: Tensor, embedding: Tensor | None = None
     ) -> Tensor:
         """Verdict logits b."""
+        ...
+
+
+@runtime_checkable
+class Composing(Judge, Protocol):
+    """A judge that sees of an image what a mask leaves, over white, and that can be shown it over something else."""
+
+    def judge_shown(self, sight: Sight, shown: Tensor) -> Tensor:
+        """Verdict logits b of masked images b3hw in [0, 1]."""
         ...

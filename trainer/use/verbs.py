@@ -131,6 +131,29 @@ def reliability(
         typer.echo(line)
 
 
+def missingness(
+    dataset: DatasetArgument,
+    judges: Annotated[
+        Path, typer.Option(help="The folder that `maskmix discriminate --out` kept them in.")
+    ],
+    sidecar: SidecarOption = "weights",
+    seed: Annotated[int, typer.Option(help="Of noise, exchanges and intervals.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Is p_clean a prior on shapes and colours? Judge labels again with the photograph or its surroundings away."""
+    from trainer.measure.missingness import missingness as measure
+    from trainer.measure.missingness import missingness_lines
+
+    facts = measure(dataset, judges=judges, sidecar=sidecar, seed=seed, device=device)
+    if as_json:
+        _say_json({"dataset": str(dataset), **facts})
+        return
+    for line in missingness_lines(facts):
+        typer.echo(line)
+    typer.echo(f"next: maskmix report {dataset}")
+
+
 def threshold(
     dataset: DatasetArgument,
     precision: Annotated[
@@ -200,5 +223,5 @@ def _say_json(facts: dict[str, Any]) -> None:
     typer.echo(json.dumps(facts, sort_keys=True, ensure_ascii=False))
 
 
-VERBS = (predict, reliability, threshold, push, pull)
+VERBS = (predict, reliability, missingness, threshold, push, pull)
 """In the order in which help lists them."""

@@ -43,7 +43,10 @@ class Composite(nn.Module):
 
     def judge(self, sight: Sight, mask: Tensor) -> Tensor:
         """Verdict logits b of masks b1hw in [0, 1]."""
-        shown = composite_white(sight.image, mask)
+        return self.judge_shown(sight, composite_white(sight.image, mask))
+
+    def judge_shown(self, sight: Sight, shown: Tensor) -> Tensor:
+        """Verdict logits b of what is shown, b3hw in [0, 1]: an image of which a mask has hidden the rest already."""
         state = self.lmm(shown, sight.tokens, pad=self.question.pad, from_end=0)
         return self.head(state)[:, 0]
 
