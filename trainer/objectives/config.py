@@ -1,8 +1,8 @@
 """What a step minimises, as a recipe says it."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config import Strict
 from trainer.engine.config import OptimConfig
@@ -38,3 +38,44 @@ class DiscriminateConfig(Strict):
     confident_share: float = Field(default=0.5, gt=0, lt=1)
     """confident: a label is an issue where more than this of what it and the guess mark is labelled wrongly."""
     optim: OptimConfig = OptimConfig()
+
+
+class CfmConfig(Strict):
+    """Contrastive feature masking (trainer.objectives.cfm), and what it is compared with.
+
+    Plain contrastive training is `reconstruct: none`, `contrast: all`, `ped: 0`. A batch is contrasted whole, so
+    `optim.accumulate` stays 1.
+    """
+
+    kind: Literal["cfm"] = "cfm"
+    reconstruct: Literal["none", "features", "pixels"] = "features"
+    """What is predicted at hidden patches: features of the contrastive branch, pixels (a masked autoencoder beside the
+    contrast), or nothing."""
+    weight: float = Field(default=1.0, gt=0)
+    """Of the reconstruction beside the contrast."""
+    contrast: Literal["complement", "all"] = "complement"
+    """Patches that are contrasted with the text: those which the reconstruction does not see, or all."""
+    repeats: Literal["left_out", "negatives"] = "left_out"
+    """Other samples of a batch with the same instruction or the same image: no negatives, or negatives like others."""
+    ped: float = Field(default=0.5, ge=0, le=1)
+    """Probability with which a sample is encoded without any positions."""
+    temperature: float = Field(default=0.07, gt=0)
+    """At the start; it is learnt, and stays at 0.01 or above."""
+    joint_dim: int = Field(default=128, ge=2)
+    """Width of the space that images and texts share."""
+    text_dim: int = Field(default=96, ge=8)
+    text_heads: int = Field(default=4, ge=1)
+    decoder_dim: int | None = Field(default=None, ge=16, multiple_of=4)
+    """Width of the decoder; None: half of the encoder's, rounded up to what its heads need."""
+    decoder_depth: int = Field(default=2, ge=1)
+    decoder_heads: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.text_dim % self.text_heads:
+            raise ValueError(f"text_dim {self.text_dim} is no multiple of {self.text_heads} heads")
+        if self.decoder_dim is not None and self.decoder_dim % self.decoder_heads:
+            raise ValueError(
+                f"decoder_dim {self.decoder_dim} is no multiple of {self.decoder_heads} heads"
+            )
+        return self
