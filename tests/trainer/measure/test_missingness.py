@@ -72,8 +72,8 @@ class Brightness(OneFact):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """60 labels of 30 photographs; the left square is right, one on the right is wrong."""
-    samples = make_samples(30, gold_every=100, spoil=0.0, seed=6)
+    """80 labels of 40 photographs; the left square is right, one on the right is wrong."""
+    samples = make_samples(40, gold_every=100, spoil=0.0, seed=6)
     root = write_dataset(tmp_path_factory.mktemp("missing") / "d", samples, name="d")
     return load_table(root, size_hw=SIZE)
 
