@@ -1,4 +1,4 @@
-"""Hides what matters most: the patches whose importance is among the highest (IMAGE's plainer variant, arXiv 2410.03161).
+"""Hides what matters most: the patches of highest importance (IMAGE's plainer variant, arXiv 2410.03161).
 
 Salient patches are the ones that go, so that a model learns to do without them. The paper's text that we hold names
 the prior (how much a patch correlates with all others) and neither its formula nor whether lengths count; ours is the
