@@ -24,6 +24,7 @@ EXPERTS: dict[str, str] = {
     "grabcut": "annotators.classical.grabcut:GrabCutExpert",
     "grounding_dino": "annotators.models.grounding_dino:GroundingDinoExpert",
     "local": "annotators.chat.local:LocalExpert",
+    "open_vocab": "annotators.models.open_vocab:OpenVocabExpert",
     "owlv2": "annotators.models.owlv2:Owlv2Expert",
     "place": "annotators.classical.place:PlaceExpert",
     "regions": "annotators.classical.regions:RegionsExpert",

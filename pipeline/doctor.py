@@ -17,7 +17,7 @@ from pipeline.config import ExpertUse, StagesConfig
 
 OK, MISSING = "ok", "missing"
 WEIGHTS = ("model", "sam")
-"""Options that name weights; see CONTRIBUTING.md."""
+"""Options that name weights, of an expert and of the one it asks (`of_options`); see CONTRIBUTING.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,8 @@ def examine(uses: Sequence[tuple[str, ExpertUse]], *, forward: bool = True) -> I
 
 
 def _examine(stage: str, use: ExpertUse, forward: bool) -> Finding:
-    models = [str(use.options[key]) for key in WEIGHTS if key in use.options]
+    asked = (use.options, use.options.get("of_options") or {})
+    models = [str(options[key]) for options in asked for key in WEIGHTS if key in options]
     identity = Identity(expert=use.use, model="+".join(models))
     weights, device, seconds, trouble = "none needed", "", None, ""
     try:

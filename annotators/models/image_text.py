@@ -64,8 +64,7 @@ class ImageText:
         import torch
 
         seen = torch.stack(self._encodings.of(pictures, self._see))
-        read = torch.stack(in_chunks([plain(text) for text in texts], self._read, most=1))
-        return (seen @ read.T).clamp(-1.0, 1.0).cpu().numpy()
+        return (seen @ read_texts(self._torch, texts).T).clamp(-1.0, 1.0).cpu().numpy()
 
     def _see(self, pictures: list[Image]) -> list[Any]:
         model = self._torch
@@ -74,17 +73,25 @@ class ImageText:
             given = model.processor.image_processor(photographs(chunk), return_tensors="pt")
             with model.running():
                 pixels = given["pixel_values"].to(model.device)
-                return [*_unit(model.net.get_image_features(pixel_values=pixels).pooler_output)]
+                return [*unit(model.net.get_image_features(pixel_values=pixels).pooler_output)]
 
         return in_chunks(pictures, forward, most=model.at_once(self.batch_size))
 
-    def _read(self, texts: list[str]) -> list[Any]:
-        """Texts one by one; SigLIP was taught on texts filled up to its full length, CLIP on texts as they are."""
-        model = self._torch
-        longest = int(model.net.config.text_config.max_position_embeddings)
-        full = model.net.config.model_type == "siglip"
+
+def read_texts(model: TorchModel, texts: Sequence[str]) -> Any:
+    """Embeddings (texts, d) of length 1 by a CLIP or SigLIP model, float32 on its device; at least one text.
+
+    One by one: SigLIP was taught on texts filled up to its full length, CLIP on texts as they are. A text longer than
+    the model reads loses its end.
+    """
+    import torch
+
+    longest = int(model.net.config.text_config.max_position_embeddings)
+    full = model.net.config.model_type == "siglip"
+
+    def forward(chunk: list[str]) -> list[Any]:
         words = model.processor.tokenizer(
-            texts,
+            chunk,
             padding="max_length" if full else False,
             truncation=True,
             max_length=longest,
@@ -94,9 +101,12 @@ class ImageText:
             words.pop("attention_mask", None)
         with model.running():
             said = model.net.get_text_features(**model.on_device(words))
-            return [*_unit(said.pooler_output)]
+            return [*unit(said.pooler_output)]
+
+    return torch.stack(in_chunks([plain(text) for text in texts], forward, most=1))
 
 
-def _unit(vectors: Any) -> Any:
+def unit(vectors: Any) -> Any:
+    """Vectors (..., d) as float32 of length 1."""
     vectors = vectors.float()
     return vectors / vectors.norm(dim=-1, keepdim=True)

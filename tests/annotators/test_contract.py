@@ -23,6 +23,7 @@ NEEDS = {
     "florence2": "weights",
     "grounding_dino": "weights",
     "local": "weights",
+    "open_vocab": "weights",
     "owlv2": "weights",
     "sam": "weights",
     "sam3": "weights",

@@ -50,6 +50,7 @@ def panel(models: dict[str, str], *, pooled: Collection[str] = ()) -> dict[str, 
                 use("grounding_dino", "mm_grounding_dino", max_boxes=2),
                 use("owlv2", "owlv2", max_boxes=2),
                 use("florence2", "florence2", max_boxes=2, max_new_tokens=24),
+                use("open_vocab", "clip", of="owlv2", of_options={"model": models["owlv2"], "max_boxes": 2}),
                 {"use": "vlm_box", "options": {"image_side": 256}},
                 {"use": "regions"},
             ]

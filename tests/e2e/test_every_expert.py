@@ -51,9 +51,9 @@ def test_every_expert_in_one_panel_is_asked_recorded_and_paid_for(
 
     seats = read_manifest(whole.root).panel
     told = {(seat.expert, seat.config_hash): seat for seat in seats}
-    assert len(told) == len(seats) == 20
+    assert len(told) == len(seats) == 21
     with_weights = [seat for seat in seats if seat.model.startswith(str(tmp_path))]
-    assert len(with_weights) == 13
+    assert len(with_weights) == 14
     assert all(seat.revision.startswith("sha256:") and seat.licence for seat in with_weights)
 
     units = {receipt.unit for receipt in read_receipts(whole.root)}
