@@ -4,6 +4,7 @@
 kinds keep their names.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.config import Strict
 from trainer.models.frozen.config import FrozenImageConfig, FrozenTextConfig
 from trainer.models.ivm.config import IvmConfig
+from trainer.models.vit.config import VitConfig
 
 
 class TinyConfig(Strict):
@@ -52,11 +54,60 @@ class BaseConfig(Strict):
     `$MASKMIX_HOME/embeddings` (trainer.models.frozen.embeddings). Needs an augmentation that leaves pixels alone."""
 
 
+class VitModelConfig(Strict):
+    """A vision transformer of our own under the tiny decoder or a linear probe (trainer.models.vit.kind)."""
+
+    kind: Literal["vit"]
+    encoder: VitConfig = VitConfig()
+    pretrained: str | None = None
+    """Folder of a finished `maskmix pretrain`, whose encoder has the sizes of `encoder`; None draws one."""
+    revision: str | None = None
+    """`sha256:...` that the pre-trained encoder must have."""
+    train_encoder: bool = True
+    """Whether the encoder learns on; if not, it is frozen, and named instead of saved."""
+    head: Literal["decoder", "linear"] = "decoder"
+    """linear: a probe of a frozen encoder (trainer.models.vit.probe); it reads `dim` alone of what follows."""
+    width: int = Field(default=24, ge=8, multiple_of=8)
+    """Channels at half resolution; doubled at a quarter and an eighth."""
+    dim: int = Field(default=64, ge=16, multiple_of=4)
+    """Width of text tokens and of the cross-attention."""
+    depth: int = Field(default=2, ge=1)
+    """Two-way attention blocks."""
+    heads: int = Field(default=4, ge=1)
+
+    @property
+    def stride(self) -> int:
+        """Sides of the training frame are multiples of this."""
+        return math.lcm(8, self.encoder.patch)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"model.dim {self.dim} is no multiple of {self.heads} heads")
+        patch = self.encoder.patch
+        if self.head == "decoder" and patch & (patch - 1):
+            raise ValueError(
+                f"model.encoder.patch {patch}; the decoder needs maps at 1/2, 1/4 and 1/8: expected a power of two"
+            )
+        if self.head == "linear" and self.train_encoder:
+            raise ValueError(
+                "model.head linear is a probe of a frozen encoder; set model.train_encoder=false"
+            )
+        if self.pretrained is None and (not self.train_encoder or self.revision is not None):
+            raise ValueError(
+                "model.train_encoder=false or a revision without model.pretrained; give the folder of a finished "
+                "`maskmix pretrain`"
+            )
+        return self
+
+
 def _named(raw: Any) -> Any:
     return {"kind": "tiny", **raw} if isinstance(raw, dict) else raw
 
 
 ModelConfig = Annotated[
-    TinyConfig | BaseConfig | IvmConfig, Field(discriminator="kind"), BeforeValidator(_named)
+    TinyConfig | BaseConfig | IvmConfig | VitModelConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_named),
 ]
 """What stands under `model` in a recipe."""

@@ -18,6 +18,7 @@ KINDS = {
     "tiny": "trainer.models.tiny.kind",
     "base": "trainer.models.base.model",
     "ivm": "trainer.models.ivm.kind",
+    "vit": "trainer.models.vit.kind",
 }
 
 

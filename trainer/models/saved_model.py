@@ -4,8 +4,6 @@ Frozen parts are not copied: model.json says which weights they are of (path or 
 model is loaded with those weights or not at all. So a model over a frozen encoder is as small as what it learnt.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,10 +12,9 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
-from pipeline.shards import write_atomic
 from trainer.config import TrainRecipe
 from trainer.models.config import ModelConfig
 from trainer.models.protocol import TextTokens
@@ -28,10 +25,11 @@ from trainer.models.registry import (
     tokens_facts,
     with_frozen,
 )
+from trainer.models.tensor_files import read_pair, write_pair
 
-TENSORS = "model.safetensors"
-FACTS = "model.json"
-FORMAT = 1
+STEM = "model"
+TENSORS = f"{STEM}.safetensors"
+FACTS = f"{STEM}.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,24 +79,19 @@ def save_model(
     folder: Path, segmenter: nn.Module, *, recipe: TrainRecipe, tokenizer: TextTokens
 ) -> None:
     """Write both files atomically; the JSON last, with the sha256 of the tensors."""
-    data = save({k: v.contiguous() for k, v in sorted(trained_tensors(segmenter).items())})
     trained = sum(p.numel() for p in segmenter.parameters() if p.requires_grad)
     frozen = {part: asdict(named) for part, named in frozen_parts(recipe.model).items()}
     facts = {
-        "format": FORMAT,
         "frozen": frozen,
         "kind": "maskmix-segmenter",
         "model": recipe.model.model_dump(mode="json"),
         "parameters": trained,
         "parameters_frozen": sum(p.numel() for p in segmenter.parameters()) - trained,
-        "sha256": hashlib.sha256(data).hexdigest(),
         "size_hw": list(recipe.data.size_hw),
         "threshold": recipe.threshold,
         **tokens_facts(recipe.model, tokenizer),
     }
-    write_atomic(folder / TENSORS, data)
-    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
-    write_atomic(folder / FACTS, text.encode() + b"\n")
+    write_pair(folder, STEM, trained_tensors(segmenter), facts=facts)
 
 
 def read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -107,19 +100,7 @@ def read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
     Raises:
         ValueError: there are none, or they are damaged or do not belong together.
     """
-    if not (folder / FACTS).exists():
-        raise ValueError(
-            f"{folder} holds no {FACTS}; expected the folder of a finished `maskmix fit`"
-        )
-    try:
-        facts = json.loads((folder / FACTS).read_bytes())
-        data = (folder / TENSORS).read_bytes()
-        whole = facts["format"] == FORMAT and hashlib.sha256(data).hexdigest() == facts["sha256"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}: model files are not readable: {error!r}") from error
-    if not whole:
-        raise ValueError(f"{folder}: {TENSORS} is not what {FACTS} says; train again or restore it")
-    return facts, data
+    return read_pair(folder, STEM, expected="the folder of a finished `maskmix fit`")
 
 
 def load_model(folder: Path) -> SavedModel:
