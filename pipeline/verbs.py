@@ -153,6 +153,9 @@ def report(
     test: Annotated[
         list[Path] | None, typer.Option(help="A dataset the runs were evaluated on. Repeatable.")
     ] = None,
+    vqa: Annotated[
+        list[Path] | None, typer.Option(help="A folder of vqa-bench to set beside. Repeatable.")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page about a dataset, its runs, a comparison and a study."""
     from pipeline.report.page import write_report
@@ -162,7 +165,13 @@ def report(
     if study is not None and study.is_dir():
         study = study / "study.json"
     page = write_report(
-        dataset, out, runs=run or [], compare=comparison, tests=test or [], study=study
+        dataset,
+        out,
+        runs=run or [],
+        compare=comparison,
+        tests=test or [],
+        study=study,
+        vqa=vqa or [],
     )
     typer.echo(f"wrote {page}")
 

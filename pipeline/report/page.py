@@ -20,6 +20,7 @@ from pipeline.report import sections
 from pipeline.report.facts import Facts, fetch, gather
 from pipeline.report.funnel import funnel
 from pipeline.report.gallery import Card, choose, prediction_card, sample_card
+from pipeline.report.missingness import missingness
 from pipeline.report.panel import panel
 from pipeline.report.runs import (
     METRICS,
@@ -48,6 +49,7 @@ def write_report(
     compare: Path | None = None,
     tests: Sequence[Path] = (),
     study: Path | None = None,
+    vqa: Sequence[Path] = (),
 ) -> Path:
     """Write the report of the dataset folder `root` to `out` (default: `root/report.html`) and return its path.
 
@@ -60,6 +62,7 @@ def write_report(
         tests: dataset folders that the runs were evaluated on, for the photographs of the failures; besides these,
             `root` and the folders beside it are tried.
         study: a study.json.
+        vqa: folders of `maskmix vqa-bench`, to be set side by side.
 
     Raises:
         ValueError: the dataset is unfinished or damaged, or a file of a run is damaged; names it.
@@ -85,6 +88,7 @@ def write_report(
         labels=sections.labels(facts),
         quality=sections.quality(facts),
         discriminator=sections.discriminator(root),
+        missingness=missingness(root, vqa),
         training=sections.training(read),
         evaluation=sections.evaluation(read),
         comparison=comparison,

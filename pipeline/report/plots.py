@@ -37,6 +37,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One line of a span plot: a value and the interval about it."""
+
+    label: str
+    low: float
+    value: float
+    high: float
+    tone: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """Data ranges of a plot and the maps from data to SVG units."""
 
@@ -155,6 +166,34 @@ def dot_plot(rows: Sequence[Row], *, title: str, x_label: str) -> Markup:
         if finite:
             mean = left + (sum(finite) / len(finite) - low) * scale
             parts.append(_line("mean", mean, y - 9, mean, y + 9))
+    parts.append(_text(x_label, "axis", x=(left + WIDTH - RIGHT) / 2, y=base + BOTTOM - 6))
+    return _svg(title, "".join(parts), height=base + BOTTOM)
+
+
+def span_plot(spans: Sequence[Span], *, title: str, x_label: str, mark: float) -> Markup:
+    """One line per span: a dot at its value on a line from low to high; a dashed line down the plot at `mark`."""
+    kept = [s for s in spans if _finite(s.low, s.value, s.high)]
+    if not kept:
+        return _empty(title)
+    left, step = 140, 26
+    base = TOP + step * len(kept)
+    low, high = _padded([mark, *(v for s in kept for v in (s.low, s.high))], zero=False)
+    scale = (WIDTH - left - RIGHT) / (high - low)
+    parts = []
+    for tick in _ticks(low, high):
+        x = left + (tick - low) * scale
+        parts.append(_line("grid", x, TOP, x, base))
+        parts.append(_text(_number(tick), "tick", x=x, y=base + 15))
+    at = left + (mark - low) * scale
+    parts.append(_line("diagonal", at, TOP, at, base))
+    for number, s in enumerate(kept):
+        y = TOP + step * (number + 0.5)
+        start, middle, end = (left + (v - low) * scale for v in (s.low, s.value, s.high))
+        tone = s.tone % TONES
+        parts.append(_text(s.label, "name", x=left - 8, y=y + 4, anchor="end"))
+        parts.append(_line(f"span tone-{tone}", start, y, end, y))
+        told = f"{s.label}: {s.value:.3f}, {s.low:.3f} to {s.high:.3f}"
+        parts.append(f"<g>{_dot(middle, y, tone)}<title>{escape(told)}</title></g>")
     parts.append(_text(x_label, "axis", x=(left + WIDTH - RIGHT) / 2, y=base + BOTTOM - 6))
     return _svg(title, "".join(parts), height=base + BOTTOM)
 

@@ -6,6 +6,7 @@ sample). So who is good, who agrees, and how wrong each label is follows from th
 
 import hashlib
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,25 @@ def write_learnt(root: Path) -> None:
     (root / "sidecars").mkdir(exist_ok=True)
     for name, table in (("reliability", reliability), ("calibration", calibration)):
         (root / "sidecars" / f"{name}.json").write_text(json.dumps(table))
+
+
+def write_missingness(root: Path, *, composes: bool = True) -> None:
+    """What `maskmix missingness` leaves: a judge that leans on shapes, and is upside down over black."""
+
+    def row(auc: float, kept: float | None = 0.25) -> dict[str, Any]:
+        return {"auc": auc, "low": auc - 0.03, "high": auc + 0.03, "kept": kept, "p_mean": 0.4}
+
+    fills = ("white", "grey", "black", "blur", "mean")
+    told = {
+        "format": 1, "kind": "missingness", "seed": 0, "composes": composes, "labels": 1047, "right": 536, "images": 99,
+        "views": {"as_is": row(0.845, 1.0), "constant": row(0.51), "noise": row(0.5, None),
+                  "other_image": row(0.704), "shape_only": row(0.632)},
+        "fills": {name: row(0.8 - 0.1 * n) for n, name in enumerate(fills)},
+        "moves": [{"a": a, "b": b, "moved": 0.318 if b == "black" else 0.02, "rank": None if a == "blur" else 0.27}
+                  for a, b in combinations(fills, 2)],
+    }  # fmt: skip
+    (root / "sidecars").mkdir(exist_ok=True)
+    (root / "sidecars" / "weights_missingness.json").write_text(json.dumps(told, sort_keys=True))
 
 
 def write_run(

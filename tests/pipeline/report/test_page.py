@@ -14,13 +14,14 @@ from tests.pipeline.report.inputs import (
     write_comparison,
     write_discriminator,
     write_learnt,
+    write_missingness,
     write_panel,
     write_run,
 )
 
 SECTIONS = (
     "funnel", "gallery", "panel", "experts", "trust", "labels", "quality", "discriminator",
-    "training", "evaluation", "comparison", "failures", "recipe",
+    "missingness", "training", "evaluation", "comparison", "failures", "recipe",
 )  # fmt: skip
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
@@ -77,6 +78,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Page:
     write_dataset(root, samples, unit_size=8, rejects=rejects, quarantined=2)
     write_discriminator(root, [s.id for s in samples])
     write_learnt(root)
+    write_missingness(root)
     write_panel(root)
     runs = [
         write_run(
@@ -255,6 +257,7 @@ def test_without_gold_or_runs_each_section_says_what_would_fill_it(tmp_path: Pat
     assert "needs gold" in page.sections["quality"]
     for section, command in (
         ("discriminator", "maskmix discriminate"),
+        ("missingness", "maskmix missingness"),
         ("training", "maskmix fit"),
         ("evaluation", "maskmix evaluate"),
         ("comparison", "maskmix compare"),
