@@ -232,5 +232,5 @@ def test_judges_that_may_have_learnt_from_what_they_are_asked_are_refused(
         shutil.copytree(judges / one, tmp_path / other)
     with pytest.raises(ValueError, match="may have learnt from what it is asked about"):
         missingness(root, judges=tmp_path)
-    with pytest.raises(ValueError, match="no readable discriminator"):
+    with pytest.raises(ValueError, match="maskmix discriminate --out"):
         missingness(root, judges=tmp_path / "nowhere")
