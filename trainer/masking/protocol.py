@@ -3,8 +3,9 @@
 Letters: b samples, l patches of the grid, row by row, d width of the tokens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -44,6 +45,15 @@ class Masking(Protocol):
 
     def __call__(self, patches: Patches) -> Tensor:
         """bool bl, True = hidden; in each row as many as `bounds` allows."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A masking that tells how it chose, for the log."""
+
+    def told(self, patches: Patches) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What calling it gives, and by name numbers of each sample, float b; the same names at every step."""
         ...
 
 

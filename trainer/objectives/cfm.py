@@ -31,6 +31,7 @@ from trainer.engine.distributed import World
 from trainer.engine.gathering import gathered
 from trainer.masking.protocol import Masking, Patches
 from trainer.models.vit.dual import Dual, Met, mean_of
+from trainer.models.vit.pixels import normed_pixels
 from trainer.models.vit.shown import Shown, show
 from trainer.objectives.config import CfmConfig
 from trainer.objectives.protocol import Step
@@ -61,13 +62,6 @@ def split_by(hidden: Tensor, bounds: tuple[int, int], grid_hw: tuple[int, int]) 
 def unlike(said: Tensor, target: Tensor) -> Tensor:
     """One minus the cosine of bnj and bnj: bn, from 0 (the same direction) to 2 (opposite). No gradient to `target`."""
     return 1.0 - functional.cosine_similarity(said, target.detach(), dim=2, eps=1e-6)
-
-
-def normed_pixels(image: Tensor, patch: int) -> Tensor:
-    """Pixels of every patch of b3hw, (b, l, 3 patch^2), each with mean 0 and variance 1 (MAE, arXiv 2111.06377)."""
-    pixels = functional.pixel_unshuffle(image, patch).flatten(2).transpose(1, 2)
-    centred = pixels - pixels.mean(2, keepdim=True)
-    return centred / (centred.square().mean(2, keepdim=True) + 1e-6).sqrt()
 
 
 class Cfm(nn.Module):

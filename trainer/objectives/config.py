@@ -79,3 +79,26 @@ class CfmConfig(Strict):
                 f"decoder_dim {self.decoder_dim} is no multiple of {self.decoder_heads} heads"
             )
         return self
+
+
+class MimConfig(Strict):
+    """Masked image modelling (trainer.objectives.mim)."""
+
+    kind: Literal["mim"] = "mim"
+    norm_pix: bool = True
+    """Predict each patch's pixels normed to mean 0 and variance 1; false: pixels as they are, in [0, 1]."""
+    decoder_dim: int | None = Field(default=None, ge=16, multiple_of=4)
+    """Width of the decoder; None: half of the encoder's, rounded up to what its heads need."""
+    decoder_depth: int = Field(default=2, ge=1)
+    """Published for large encoders: width 512, 8 blocks, 16 heads."""
+    decoder_heads: int = Field(default=4, ge=1)
+    expectation: float = Field(default=1.0, gt=0)
+    """Weight of the loss of what expects losses, where masking is loss-guided; it teaches nothing but its own head."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.decoder_dim is not None and self.decoder_dim % self.decoder_heads:
+            raise ValueError(
+                f"decoder_dim {self.decoder_dim} is no multiple of {self.decoder_heads} heads"
+            )
+        return self
