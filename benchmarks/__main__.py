@@ -19,6 +19,7 @@ ALL = (
     "sam_encoder",
     "sam_prompts",
     "dwsl_step",
+    "cfm_step",
 )
 
 
