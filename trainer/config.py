@@ -4,14 +4,15 @@ The section `run` (where it runs, what it shows) decides none, and is no part of
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline.config import Strict, load_recipe, recipe_hash, validate
 from trainer.data.config import DataConfig
 from trainer.engine.config import OptimConfig, RunConfig
 from trainer.models.config import ModelConfig, TinyConfig
-from trainer.objectives.config import DiscriminateConfig, LossConfig
+from trainer.objectives.config import DiscriminateConfig, HideConfig, LossConfig
 from trainer.weighting.config import WeightConfig
 
 __all__ = ["TrainRecipe", "load", "recipe_hash"]
@@ -24,12 +25,21 @@ class TrainRecipe(Strict):
     data: DataConfig = DataConfig()
     model: ModelConfig = TinyConfig()
     loss: LossConfig = LossConfig()
+    hide: HideConfig = HideConfig()
     optim: OptimConfig = OptimConfig()
     weight: WeightConfig = WeightConfig()
     discriminate: DiscriminateConfig = DiscriminateConfig()
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Probability from which a pixel is in the predicted mask."""
     run: RunConfig = Field(default_factory=RunConfig, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _without_later_sections(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What recipes once did not know is left out where it changes nothing: older hashes stay."""
+        kept: dict[str, Any] = dump(self)
+        if self.hide == HideConfig():
+            del kept["hide"]
+        return kept
 
 
 def load(name_or_file: str, overrides: Sequence[str] = ()) -> TrainRecipe:

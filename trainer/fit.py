@@ -18,6 +18,7 @@ from pipeline.shards import write_atomic
 from pipeline.sidecar import sidecar_path
 from trainer.config import TrainRecipe, recipe_hash
 from trainer.data.dataset import open_dataset
+from trainer.data.fraction import in_fraction
 from trainer.data.protocol import Store
 from trainer.data.sampler import Sampler, widest
 from trainer.data.share import Share
@@ -154,6 +155,7 @@ def _fit(
     known = Known(store=table, root=root, seed=seed, steps=recipe.optim.steps)
     weigher = make_weigher(recipe.weight, known)
     counted = _counted(table, weigher)
+    counted &= in_fraction(table.shas, recipe.data.fraction)
     if leave_out is not None:
         counted &= ~in_fold(table, root, leave_out, sidecar=sidecar)
     sampler = Sampler(

@@ -1,8 +1,8 @@
 """How samples become batches, as a recipe says it."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline.config import Strict
 
@@ -25,6 +25,9 @@ class AugmentConfig(Strict):
 class DataConfig(Strict):
     """How samples become batches."""
 
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    """Learn from this share of the photographs, gold and machine alike; a smaller share is part of every larger one
+    (trainer.data.fraction). The weights sidecar and the words of the tiny model are those of the whole dataset."""
     size_hw: tuple[int, int] = (48, 64)
     """Training frame in pixels, both multiples of 8; images are squashed to it."""
     batch: int = Field(default=24, ge=2)
@@ -42,3 +45,9 @@ class DataConfig(Strict):
     """Where pixels come from: all decoded into memory first, or from the shards as they are needed; auto: memory when
     they take at most memory_mb. Decides no byte of a batch, so neither is part of the resolved recipe or its hash."""
     memory_mb: int = Field(default=4096, ge=0, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _without_whole(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe that learns from everything is dumped and hashed as before there was a share."""
+        kept: dict[str, Any] = dump(self)
+        return {k: v for k, v in kept.items() if k != "fraction" or v != 1.0}

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.models.protocol import Features
+
 
 class Peers(nn.Module):
     """m models whose forward takes the same inputs and gives logits b1hw."""
@@ -28,3 +30,13 @@ class Peers(nn.Module):
     def forward(self, *inputs: Any) -> Tensor:
         """What each model takes -> logits mb1hw."""
         return torch.stack([model(*inputs) for model in self.models])
+
+    def encode(self, *inputs: Any) -> tuple[Features, ...]:
+        """What each model takes -> its features; of peers that are `trainer.models.protocol.MaskModel`."""
+        masking: Any = self.models
+        return tuple(model.encode(*inputs) for model in masking)
+
+    def decode(self, features: Sequence[Features]) -> Tensor:
+        """Each model's features -> logits mb1hw."""
+        masking: Any = self.models
+        return torch.stack([model.decode(f) for model, f in zip(masking, features, strict=True)])

@@ -1,5 +1,6 @@
 """What a step minimises, as a recipe says it."""
 
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +14,45 @@ class LossConfig(Strict):
 
     bce: float = Field(default=1.0, ge=0)
     dice: float = Field(default=1.0, ge=0)
+
+
+class HideConfig(Strict):
+    """What a decoder is not shown while it learns (trainer.objectives.hiding); nothing is hidden from a trained model.
+
+    Left out of what a recipe is dumped and hashed as where it stands as it is here.
+    """
+
+    kind: Literal["none", "random", "threshold", "rf-gam"] = "none"
+    """random: any patches. threshold: the most important ones. rf-gam: what lies in the light of the most important."""
+    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4)
+    """Share of the patches of each level of features that is hidden, or radiates, at the start: finest level first. A
+    model of fewer levels takes the last ones. Published: this, and the same plus 0.1 and plus 0.2; not which wins."""
+    ratio_growth: float = Field(default=0.1, ge=0, lt=1)
+    """By how much every ratio has grown at the end, in a line."""
+    k0: float = Field(default=0.5, ge=0, le=1)
+    """Share of a hidden feature that stays at the start; it falls to 0 in a line."""
+    sigma: float = Field(default=1.0, gt=0)
+    """rf-gam: reach of a source, in patches."""
+    soft: bool = True
+    """rf-gam: hide by the strength of the field; false: hide exactly the ratio, where it is strongest."""
+    similarity: Literal["dot", "cosine"] = "dot"
+    """How alike patches are (trainer.masking.attention)."""
+    patches: int = Field(default=64, ge=4)
+    """A level of more places than this is cut into square patches of several places, at most so many."""
+
+    @model_validator(mode="after")
+    def _ratios_rise(self) -> Self:
+        rises = all(a <= b for a, b in pairwise(self.ratios))
+        if not self.ratios or not rises or self.ratios[0] <= 0:
+            raise ValueError(
+                f"hide.ratios {self.ratios}; expected shares above 0, finest level first, none below the one before"
+            )
+        if self.ratios[-1] + self.ratio_growth >= 1:
+            raise ValueError(
+                f"hide.ratios end at {self.ratios[-1]} and grow by {self.ratio_growth}; something must stay visible: "
+                "lower hide.ratio_growth so that the sum is below 1"
+            )
+        return self
 
 
 class DiscriminateConfig(Strict):

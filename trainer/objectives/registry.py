@@ -7,6 +7,7 @@ from torch import nn
 from trainer.config import TrainRecipe
 from trainer.models.light_head import LightHead
 from trainer.objectives.early_learning import EarlyLearning
+from trainer.objectives.hiding import FeatureMask, Hiding
 from trainer.objectives.joint import Joint
 from trainer.objectives.segmentation import Segmentation
 from trainer.weighting.protocol import Weigher
@@ -14,14 +15,25 @@ from trainer.weighting.protocol import Weigher
 
 def make_objective(
     recipe: TrainRecipe, *, weigher: Weigher, model: nn.Module, samples: int
-) -> Segmentation | Joint:
-    """The objective of `recipe.weight.method` for a dataset of `samples` samples.
+) -> Segmentation | Joint | Hiding:
+    """The objective of `recipe.weight.method` for a dataset of `samples` samples, with features hidden as `hide` says.
 
-    What it has of parameters comes from torch's global generator. `model` says how wide a head on it must be.
+    What it has of parameters comes from torch's global generator. `model` says how wide a head on it must be, and how
+    many levels of features there are.
 
     Raises:
-        ValueError: the recipe's options do not fit its training frame.
+        ValueError: the recipe's options do not fit its training frame or the model.
     """
+    objective = _weighted(recipe, weigher=weigher, model=model, samples=samples)
+    if recipe.hide.kind == "none":
+        return objective
+    encodes: Any = model  # a MaskModel
+    return Hiding(objective, FeatureMask(recipe.hide, levels=len(encodes.map_channels)))
+
+
+def _weighted(
+    recipe: TrainRecipe, *, weigher: Weigher, model: nn.Module, samples: int
+) -> Segmentation | Joint:
     weight = recipe.weight
     if weight.method == "joint":
         sees: Any = model  # a MaskModel

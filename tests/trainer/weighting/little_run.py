@@ -19,6 +19,7 @@ from trainer.methods import METHODS
 from trainer.models.peers import Peers
 from trainer.models.registry import build_model
 from trainer.models.saved_model import seeded
+from trainer.objectives.hiding import Hiding
 from trainer.objectives.joint import Joint
 from trainer.objectives.registry import make_objective
 from trainer.objectives.segmentation import Segmentation
@@ -41,7 +42,7 @@ class Run:
         folder: Path | None = None,
         stop_at: int | None = None,
         spy: Callable[[Weigher], nn.Module] | None = None,
-    ) -> tuple[nn.Module, Segmentation | Joint]:
+    ) -> tuple[nn.Module, Segmentation | Joint | Hiding]:
         """The trained model (the first peer) and its objective; `spy` may stand around the weigher."""
         recipe = with_changes(self.recipe, METHODS[self.method])
         words = [text for texts in self.table.instructions for text in texts]

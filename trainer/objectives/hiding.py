@@ -1,0 +1,186 @@
+"""Hides parts of the features from the decoder while it learns (IMAGE, arXiv 2410.03161), around any objective.
+
+A model encodes image and text, its maps are masked, and it decodes what is left: F' = M * F with M = 1 - (1 - k) S,
+where S is the strength of the mask in [0, 1]. Salient places go first (`threshold`, `rf-gam`), or any (`random`, the
+control). Masking grows harder along the training: k falls from k0 to 0 and the ratios rise, coarse levels ahead of fine
+ones. The loss stays the objective's own; nothing is reconstructed. An objective that is not in training mode, and
+everything that asks a trained model, meets the features as they are.
+
+The paper masks the levels of a Swin pyramid for detection; that the maps are those of `Features`, that each level's
+patches are at most so many (averages over square cells, so that the price does not grow with the frame), that a
+patch's places share its strength, that the ratios rise in a line, and that masking goes on to the end are ours.
+
+Letters: b samples, c channels, r s of a level, l patches, d = c.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from trainer.data.batch import Batch
+from trainer.masking.gaussian_field import GaussianField, residual, visibility
+from trainer.masking.protocol import Masking, Patches
+from trainer.masking.threshold import Threshold
+from trainer.masking.uniform import Uniform
+from trainer.models.protocol import Features
+from trainer.objectives.config import HideConfig
+from trainer.objectives.protocol import Step
+
+STREAM = 3
+"""Of the chance of the finest level; every level further has one of its own, `STREAM_STEP` on."""
+STREAM_STEP = 1000
+
+
+class FeatureMask:
+    """Masks the maps of features.
+
+    Args:
+        config: what is hidden and how much.
+        levels: how many maps the features have.
+
+    Raises:
+        ValueError: there are fewer ratios than levels.
+    """
+
+    def __init__(self, config: HideConfig, *, levels: int) -> None:
+        if levels > len(config.ratios):
+            raise ValueError(
+                f"hide.ratios holds {len(config.ratios)} ratios {config.ratios}; the model has {levels} levels of "
+                "features: give one for each, finest first"
+            )
+        self.config = config
+        self.levels = levels
+
+    def ratios(self, progress: float) -> tuple[float, ...]:
+        """Of each level, finest first; non-decreasing along the levels and along the training."""
+        grown = self.config.ratio_growth * progress
+        return tuple(ratio + grown for ratio in self.config.ratios[-self.levels :])
+
+    @torch.no_grad()
+    def strengths(self, features: Features, chance: Tensor, progress: float) -> list[Tensor]:
+        """S of each level at its patches, float32 b r' s' in [0, 1].
+
+        chance: int64 b (trainer.data.chance).
+        """
+        return [
+            self._strength(level, ratio, features.maps[level], chance)
+            for level, ratio in enumerate(self.ratios(progress))
+        ]
+
+    def __call__(
+        self, features: Features, chance: Tensor, progress: float
+    ) -> tuple[Features, Tensor]:
+        """Masked features, and the share of them that is gone: scalar, mean over levels, samples and places."""
+        k = residual(progress, k0=self.config.k0)
+        maps, gone = [], []
+        for level, strength in zip(
+            features.maps, self.strengths(features, chance, progress), strict=True
+        ):
+            stays = spread(visibility(strength, k=k), level, most=self.config.patches)
+            maps.append(level * stays[:, None].to(level.dtype))
+            gone.append(1.0 - stays.mean())
+        return replace(features, maps=tuple(maps)), torch.stack(gone).mean()
+
+    def _strength(self, level: int, ratio: float, found: Tensor, chance: Tensor) -> Tensor:
+        pooled = pool(found.detach().float(), most=self.config.patches)
+        r, s = pooled.shape[2:]
+        patches = Patches(tokens=pooled.flatten(2).transpose(1, 2), grid_hw=(r, s), chance=chance)
+        masking = self._masking(ratio, stream=STREAM + STREAM_STEP * level)
+        if isinstance(masking, GaussianField) and self.config.soft:
+            strength = masking.strength(patches)
+        else:
+            strength = masking(patches).float()
+        return strength.unflatten(1, (r, s))
+
+    def _masking(self, ratio: float, *, stream: int) -> Masking:
+        c = self.config
+        if c.kind == "random":
+            return Uniform(ratio=ratio, stream=stream)
+        if c.kind == "threshold":
+            return Threshold(ratio=ratio, similarity=c.similarity, stream=stream)
+        assert c.kind == "rf-gam", c.kind
+        return GaussianField(ratio=ratio, sigma=c.sigma, similarity=c.similarity, stream=stream)
+
+
+class Hiding(nn.Module):
+    """An objective whose model must do with masked features.
+
+    Args:
+        objective: what is minimised. It asks its model as a whole, or by encode and decode.
+        mask: what is hidden.
+    """
+
+    def __init__(self, objective: Callable[[Any, Batch, float], Step], mask: FeatureMask) -> None:
+        super().__init__()
+        self.objective = objective
+        self.mask = mask
+
+    def forward(self, model: Any, batch: Batch, progress: float) -> Step:
+        """Parts: the objective's, and hidden, the share of the features that is gone."""
+        if not self.training:
+            return self.objective(model, batch, progress)
+        kept_from = Hindered(model, self.mask, chance=batch.chance, progress=progress)
+        step = self.objective(kept_from, batch, progress)
+        gone = torch.stack(kept_from.gone).mean()
+        return replace(step, parts={**step.parts, "hidden": step.count * gone})
+
+
+class Hindered:
+    """Stands for a model during one step: what it encodes is masked before anyone sees it.
+
+    The model is a `trainer.models.protocol.MaskModel`, or peers, whose features are a tuple of each one's.
+    """
+
+    def __init__(self, model: Any, mask: FeatureMask, *, chance: Tensor, progress: float) -> None:
+        self._model, self._mask = model, mask
+        self._chance, self._progress = chance, progress
+        self.gone: list[Tensor] = []
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """The model's forward, with masked features between."""
+        return self.decode(self.encode(*inputs))
+
+    def encode(self, *inputs: Any) -> Features | tuple[Features, ...]:
+        """What the model's `encode` gives, masked."""
+        features = self._model.encode(*inputs)
+        if isinstance(features, tuple):
+            return tuple(self._hide(each) for each in features)
+        return self._hide(features)
+
+    def decode(self, features: Features | tuple[Features, ...]) -> Tensor:
+        """As the model does."""
+        return self._model.decode(features)
+
+    def _hide(self, features: Features) -> Features:
+        masked, gone = self._mask(features, self._chance, self._progress)
+        self.gone.append(gone)
+        return masked
+
+
+def cell_of(size_hw: tuple[int, int], *, most: int) -> int:
+    """Side in places of the smallest square patches of which a level has at most `most`."""
+    cell = 1
+    while ceil(size_hw[0] / cell) * ceil(size_hw[1] / cell) > most:
+        cell += 1
+    return cell
+
+
+def pool(level: Tensor, *, most: int) -> Tensor:
+    """bcrs -> means over its patches, bcr's'; patches at the far border may be cut off by it."""
+    r, s = level.shape[2:]
+    cell = cell_of((r, s), most=most)
+    return level if cell == 1 else functional.avg_pool2d(level, cell, ceil_mode=True)
+
+
+def spread(patches: Tensor, level: Tensor, *, most: int) -> Tensor:
+    """What stands at the patches br's' of a level bcrs, at all its places: brs."""
+    r, s = level.shape[2:]
+    cell = cell_of((r, s), most=most)
+    b, rows, columns = patches.shape
+    wide = patches[:, :, None, :, None].expand(b, rows, cell, columns, cell)
+    return wide.reshape(b, rows * cell, columns * cell)[:, :r, :s]
