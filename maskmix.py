@@ -47,6 +47,12 @@ TrainRecipeOption = Annotated[
 WorkersOption = Annotated[
     int, typer.Option(min=1, help="Processes side by side; the numbers do not depend on it.")
 ]
+OnOption = Annotated[
+    Place, typer.Option(help="This process (or torchrun's), or processes of a Ray cluster.")
+]
+RanksOption = Annotated[
+    int | None, typer.Option(min=1, help="With --on ray: processes; default: one a GPU.")
+]
 
 
 for verb in (*VERBS, *use_verbs.VERBS):
@@ -84,19 +90,14 @@ def fit(
     recipe: TrainRecipeOption = "tiny",
     override: SetOption = None,
     seed: SeedOption = None,
-    on: Annotated[
-        Place, typer.Option(help="This process (or torchrun's), or processes of a Ray cluster.")
-    ] = Place.here,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="With --on ray: processes; default: one a GPU.")
-    ] = None,
+    on: OnOption = Place.here,
+    workers: RanksOption = None,
 ) -> None:
     """Train a segmenter on annotated shards. Run it again to resume; torchrun starts several."""
     from trainer.config import load
     from trainer.fit import fit as train
 
-    if workers is not None and on is not Place.ray:
-        raise ValueError("--workers is for --on ray; here, torchrun starts several processes")
+    _check_ranks(on, workers)
     run = train(
         _local(dataset),
         load(recipe, override or []),
@@ -107,6 +108,34 @@ def fit(
     )
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"trained {run}; next: maskmix evaluate {run} HELD_OUT")
+
+
+@app.command()
+def pretrain(
+    data: Annotated[
+        str, typer.Argument(help="A dataset folder or org/name, or a folder of pictures.")
+    ],
+    out: OutOption,
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="mim, cfm or a .yaml file.")
+    ] = "mim",
+    override: SetOption = None,
+    seed: SeedOption = None,
+    on: OnOption = Place.here,
+    workers: RanksOption = None,
+) -> None:
+    """Train an image encoder without labels, for fit and discriminate. Run it again to resume."""
+    from trainer.pretrain import pretrain as train
+    from trainer.pretrain_config import load
+
+    _check_ranks(on, workers)
+    run = train(
+        _local(data), load(recipe, override or []), out=out, seed=seed or 0, on=on.value,
+        workers=workers, tell=lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    if os.environ.get("RANK", "0") == "0":
+        told = f"--set 'model={{kind: vit, pretrained: {run}}}'"
+        typer.echo(f"pre-trained {run}; next: maskmix fit DIR {told} --out FIT")
 
 
 @app.command()
@@ -324,6 +353,11 @@ def complain(error: Exception) -> int:
     """Say one line on standard error; the exit code for what a user can mend."""
     print(f"error: {error}", file=sys.stderr)
     return 2
+
+
+def _check_ranks(on: Place, workers: int | None) -> None:
+    if workers is not None and on is not Place.ray:
+        raise ValueError("--workers is for --on ray; here, torchrun starts several processes")
 
 
 def _local(dataset: str) -> Path:

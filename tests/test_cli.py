@@ -14,7 +14,7 @@ from tests.e2e.lines import draw_items, recipe
 
 VERBS = {
     "build", "calibrate", "card", "compare", "demo", "discriminate", "evaluate", "experts", "fit", "loop",
-    "missingness", "plan", "predict", "pull", "push", "reliability", "report", "study", "threshold",
+    "missingness", "plan", "predict", "pretrain", "pull", "push", "reliability", "report", "study", "threshold",
     "verify", "vqa-bench",
 }  # fmt: skip
 BUILD_FLAGS = {
@@ -49,6 +49,9 @@ def test_the_flags_of_build_are_frozen() -> None:
             "--workers is for --executor ray",
         ),
         (["fit", "/no", "--out", "/tmp/never", "--workers", "2"], "--workers is for --on ray"),
+        (["pretrain", "/no", "--out", "/tmp/never", "--workers", "2"], "--workers is for --on ray"),
+        (["pretrain", "/nonexistent", "--out", "/tmp/never"], "/nonexistent"),
+        (["pretrain", "/no", "--out", "/tmp/never", "-r", "mimm"], "did you mean 'mim'"),
         (["verify", "/nonexistent"], "/nonexistent"),
         (["report", "/nonexistent"], "/nonexistent"),
         (["fit", "/nonexistent", "--out", "/tmp/never"], "/nonexistent"),

@@ -6,7 +6,6 @@ number of processes: under torchrun or Ray all of them walk through here, and th
 """
 
 import hashlib
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,27 +13,26 @@ from typing import Any, Literal
 import torch
 
 from pipeline.manifest import read_manifest
-from pipeline.shards import write_atomic
 from pipeline.sidecar import sidecar_path
-from trainer.config import TrainRecipe, recipe_hash
+from trainer.config import TrainRecipe
 from trainer.data.dataset import open_dataset
 from trainer.data.fraction import in_fraction
 from trainer.data.protocol import Store
 from trainer.data.sampler import Sampler, widest
 from trainer.data.share import Share
 from trainer.data.weights import in_fold, with_weights
-from trainer.engine.distributed import World, joined
+from trainer.engine.distributed import World
 from trainer.engine.loop import train
 from trainer.models.frozen.embeddings import through_cache
 from trainer.models.peers import Peers
 from trainer.models.registry import build_model, build_tokens, frozen_parts
 from trainer.models.saved_model import FACTS, save_model, seeded
 from trainer.objectives.registry import make_objective
+from trainer.run_folder import claim, run_facts, start, write_facts
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.protocol import Known, Weigher
 from trainer.weighting.registry import SIDECARS, make_weigher
 
-RUN = "run.json"
 WEIGHTS = "weights"
 
 
@@ -74,25 +72,18 @@ def fit(
         ValueError: `out` is of another run, or the dataset, the sidecar or the recipe does not allow the training.
         Interrupted: SIGTERM or SIGINT came; the state is saved (trainer.engine.stop).
     """
-    if workers is not None and on != "ray":
-        raise ValueError("workers is for on='ray'; torchrun says by itself how many it starts")
-    work = partial(
-        _fit, root.resolve(), recipe, out.resolve(), seed=seed, name=name, oracle=oracle, sidecar=sidecar,
-        leave_out=leave_out, stop_at=stop_at,
-    )  # fmt: skip
-    if on == "ray":
-        from trainer.engine.launch import train_on_ray
-
-        facts = _facts(
-            root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar, leave_out=leave_out
-        )
-        _claim(out, facts)
-        if not (out / FACTS).exists():
-            train_on_ray(work, folder=out.resolve(), run=recipe.run, workers=workers)
-        return out
-    with joined(recipe.run.device) as world:
-        work(world)
-    return out
+    asked: Any = {
+        "seed": seed, "name": name, "oracle": oracle, "sidecar": sidecar, "leave_out": leave_out,
+    }  # fmt: skip
+    return start(
+        partial(_fit, root.resolve(), recipe, out.resolve(), **asked, stop_at=stop_at),
+        facts=partial(_facts, root, recipe, **asked),
+        out=out,
+        finished=FACTS,
+        run=recipe.run,
+        on=on,
+        workers=workers,
+    )
 
 
 def _facts(
@@ -106,16 +97,15 @@ def _facts(
     leave_out: int | None,
 ) -> dict[str, Any]:
     """What a run folder belongs to."""
-    facts: dict[str, Any] = {
-        "dataset": read_manifest(root).name,
-        "dataset_hash": read_manifest(root).recipe_hash,
-        "method": name or recipe.weight.method,
-        "oracle": oracle,
-        "recipe": recipe.model_dump(mode="json"),
-        "recipe_hash": recipe_hash(recipe),
-        "seed": seed,
-        "torch": torch.__version__,
-    }
+    manifest = read_manifest(root)
+    facts = run_facts(
+        recipe,
+        dataset=manifest.name,
+        dataset_hash=manifest.recipe_hash,
+        method=name or recipe.weight.method,
+        seed=seed,
+    )
+    facts["oracle"] = oracle
     reads = SIDECARS.get(recipe.weight.method)
     if reads is not None:
         facts["weights_sha256"] = _hash_sidecar(root, sidecar if reads == WEIGHTS else reads)
@@ -143,7 +133,7 @@ def _fit(
     facts = _facts(
         root, recipe, seed=seed, name=name, oracle=oracle, sidecar=sidecar, leave_out=leave_out
     )
-    _claim(out, facts, write=world.leads)
+    claim(out, facts, write=world.leads)
     if (out / FACTS).exists():
         return
     reads = SIDECARS.get(recipe.weight.method)
@@ -200,7 +190,7 @@ def _fit(
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
     if world.leads:
-        _write(out / RUN, facts)
+        write_facts(out, facts)
         save_model(out, model, recipe=recipe, tokenizer=tokenizer)
     world.meet()
 
@@ -213,27 +203,6 @@ def _counted(table: Store, weigher: Weigher) -> torch.Tensor:
     return dataset_weights(table, weigher) > 0
 
 
-def _claim(out: Path, facts: dict[str, Any], *, write: bool = True) -> None:
-    path = out / RUN
-    if not path.exists():
-        if write:
-            out.mkdir(parents=True, exist_ok=True)
-            _write(path, facts)
-        return
-    have = json.loads(path.read_bytes())
-    odd = [key for key, value in facts.items() if have.get(key) != value]
-    if odd:
-        raise ValueError(
-            f"{out} holds another run ({', '.join(f'{k}: {_brief(have.get(k))}' for k in odd)}); "
-            "choose another folder, or delete this one"
-        )
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
 def _hash_sidecar(root: Path, name: str) -> str:
     path = sidecar_path(root, name)
     if not path.exists():
@@ -241,9 +210,3 @@ def _hash_sidecar(root: Path, name: str) -> str:
             f"{root} has no sidecar {name!r}; run `maskmix discriminate {root}` before fitting with it"
         )
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _write(path: Path, facts: dict[str, Any]) -> None:
-    write_atomic(
-        path, json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-    )

@@ -5,6 +5,7 @@ kinds keep their names.
 """
 
 import math
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -59,12 +60,13 @@ class VitModelConfig(Strict):
 
     kind: Literal["vit"]
     encoder: VitConfig = VitConfig()
+    """Its sizes; where they are not said, those of the pre-trained encoder."""
     pretrained: str | None = None
-    """Folder of a finished `maskmix pretrain`, whose encoder has the sizes of `encoder`; None draws one."""
+    """Folder of a finished `maskmix pretrain` to take the encoder from; None draws one."""
     revision: str | None = None
     """`sha256:...` that the pre-trained encoder must have."""
     train_encoder: bool = True
-    """Whether the encoder learns on; if not, it is frozen, and named instead of saved."""
+    """Whether the encoder learns on; if not, it is frozen, and named instead of saved (where it was pre-trained)."""
     head: Literal["decoder", "linear"] = "decoder"
     """linear: a probe of a frozen encoder (trainer.models.vit.probe); it reads `dim` alone of what follows."""
     width: int = Field(default=24, ge=8, multiple_of=8)
@@ -74,6 +76,15 @@ class VitModelConfig(Strict):
     depth: int = Field(default=2, ge=1)
     """Two-way attention blocks."""
     heads: int = Field(default=4, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_pretrained(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "encoder" in raw or raw.get("pretrained") is None:
+            return raw
+        from trainer.models.vit.saved_encoder import read_sizes
+
+        return {**raw, "encoder": read_sizes(Path(raw["pretrained"]).expanduser())}
 
     @property
     def stride(self) -> int:
@@ -93,10 +104,10 @@ class VitModelConfig(Strict):
             raise ValueError(
                 "model.head linear is a probe of a frozen encoder; set model.train_encoder=false"
             )
-        if self.pretrained is None and (not self.train_encoder or self.revision is not None):
+        if self.pretrained is None and self.revision is not None:
             raise ValueError(
-                "model.train_encoder=false or a revision without model.pretrained; give the folder of a finished "
-                "`maskmix pretrain`"
+                "model.revision is of a pre-trained encoder; give model.pretrained, the folder of a finished "
+                "`maskmix pretrain`, or no revision"
             )
         return self
 

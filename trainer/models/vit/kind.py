@@ -1,7 +1,8 @@
 """The kind `vit`: a vision transformer of our own, pre-trained or not, under the tiny decoder or a linear probe.
 
 Where the encoder learns on, it is part of the model and of its files; where it is frozen, the files name it by its
-hash. Either way the hash of what training started from belongs to the run. Words are learnt from the instructions, as
+hash. Either way the hash of what training started from belongs to the run. One that was drawn and is frozen, to compare
+others with, is saved too. Words are learnt from the instructions, as
 by the kind `tiny`.
 """
 
@@ -86,19 +87,26 @@ def with_frozen(config: VitModelConfig, revisions: Mapping[str, str]) -> VitMode
 def _encoder(config: VitModelConfig) -> Encoder:
     if config.pretrained is None:
         encoder = Encoder(config.encoder)
-    else:
-        folder = _folder(config.pretrained)
-        saved = load_encoder(folder, revision=config.revision)
-        if saved.config != config.encoder:
-            ours, theirs = config.encoder.model_dump(), saved.config.model_dump(mode="json")
-            odd = {k: v for k, v in theirs.items() if saved.config.model_dump()[k] != ours[k]}
-            said = ", ".join(f"{key}: {value}" for key, value in odd.items())
-            raise ValueError(
-                f"model.encoder is of other sizes than the encoder in {folder}, which has {said}; "
-                f"--set 'model.encoder={{{', '.join(f'{k}: {v}' for k, v in theirs.items())}}}'"
-            )
-        encoder = saved.encoder
-    return encoder.requires_grad_(config.train_encoder)
+        return encoder if config.train_encoder else _held(encoder)
+    folder = _folder(config.pretrained)
+    saved = load_encoder(folder, revision=config.revision)
+    if saved.config != config.encoder:
+        ours, theirs = config.encoder.model_dump(mode="json"), saved.config.model_dump(mode="json")
+        odd = ", ".join(f"{key}: {value}" for key, value in theirs.items() if value != ours[key])
+        raise ValueError(
+            f"model.encoder is of other sizes than the encoder in {folder}, which has {odd}; "
+            f"--set 'model.encoder={{{', '.join(f'{k}: {v}' for k, v in theirs.items())}}}'"
+        )
+    return saved.encoder.requires_grad_(config.train_encoder)
+
+
+def _held(encoder: Encoder) -> Encoder:
+    """A frozen encoder that no file has: its parameters become buffers, which are saved with the model."""
+    for module in encoder.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, parameter.detach())
+    return encoder
 
 
 def _folder(pretrained: str) -> Path:

@@ -82,6 +82,16 @@ def name_encoder(folder: Path, revision: str | None = None) -> Named:
     return Named(model=str(folder), revision=found, licence=", ".join(licences) or UNKNOWN)
 
 
+def read_sizes(folder: Path) -> VitConfig:
+    """The sizes of the encoder in a folder; its tensors are not read.
+
+    Raises:
+        ValueError: there is none.
+    """
+    facts = _facts(read_facts(folder, STEM, expected=EXPECTED), folder)
+    return TypeAdapter(VitConfig).validate_python(facts["encoder"])
+
+
 def load_encoder(folder: Path, *, revision: str | None = None) -> SavedEncoder:
     """Read a pre-trained encoder.
 
@@ -89,8 +99,8 @@ def load_encoder(folder: Path, *, revision: str | None = None) -> SavedEncoder:
         ValueError: there is none, its files are damaged or do not belong together, or it is not of `revision`.
     """
     name_encoder(folder, revision)
+    config = read_sizes(folder)
     facts, data = read_pair(folder, STEM, expected=EXPECTED)
-    config: VitConfig = TypeAdapter(VitConfig).validate_python(_facts(facts, folder)["encoder"])
     encoder = Encoder(config)
     try:
         encoder.load_state_dict(load(data))

@@ -14,6 +14,7 @@ from trainer.config import TrainRecipe, load
 from trainer.data.tokens import learn_tokenizer
 from trainer.discriminate import discriminate
 from trainer.fit import fit
+from trainer.models.config import VitModelConfig
 from trainer.models.registry import build_discriminator, build_model, frozen_parts
 from trainer.models.saved_model import load_model, seeded, trained_tensors
 from trainer.models.vit.config import VitConfig
@@ -200,12 +201,21 @@ def test_an_encoder_of_other_sizes_is_refused_with_what_to_set(tmp_path: Path, r
         build_model(over(recipe, wide).model, TOKENS, size_hw=(16, 24))
 
 
+def test_sizes_that_a_recipe_does_not_say_are_those_of_the_pretrained_encoder(pretrained: Path):
+    recipe = load("tiny", [f"model={{kind: vit, pretrained: {pretrained}}}"])
+    assert isinstance(recipe.model, VitModelConfig)
+    assert recipe.model.encoder == SIZES
+    assert TrainRecipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    with pytest.raises(ValueError, match=r"holds no encoder\.json; expected the folder of a fin"):
+        load("tiny", [f"model={{kind: vit, pretrained: {pretrained / 'none'}}}"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ("head: linear", "set model.train_encoder=false"),
         ("head: liner", "model.head: input should be 'decoder' or 'linear'"),
-        ("train_encoder: false", "give the folder of a finished `maskmix pretrain`"),
+        ("revision: a", "give model.pretrained, the folder of a finished `maskmix pretrain`"),
         ("encoder: {patch: 14}", "expected a power of two"),
         ("encoder: {patch: 16}", "expected multiples of 16"),
         ("encoder: {dept: 3}", "'model.encoder.dept'; did you mean 'depth'"),
@@ -215,6 +225,24 @@ def test_an_encoder_of_other_sizes_is_refused_with_what_to_set(tmp_path: Path, r
 def test_what_a_recipe_cannot_mean_is_refused_by_name(options: str, message: str):
     with pytest.raises(ValueError, match=message):
         load("tiny", [f"model={{kind: vit, {options}}}"])
+
+
+def test_a_frozen_encoder_that_was_drawn_is_saved_with_the_model(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    recipe = over(recipe, None, head="linear", train_encoder=False)
+    run = fit(squares, recipe, out=tmp_path / "run", seed=5)
+    with seeded(5):
+        drawn = Encoder(SIZES).state_dict()
+    model: Any = load_model(run).segmenter
+    found = model.encoder.state_dict()
+    assert found.keys() == drawn.keys()
+    assert all(torch.equal(found[k], drawn[k]) for k in drawn)
+    fit(squares, recipe, out=tmp_path / "parts", seed=5, stop_at=3)
+    fit(squares, recipe, out=tmp_path / "parts", seed=5)
+    assert (tmp_path / "parts" / "model.safetensors").read_bytes() == (
+        run / "model.safetensors"
+    ).read_bytes()
 
 
 def test_an_encoder_that_is_drawn_is_no_part_that_must_be_had(recipe: TrainRecipe):
