@@ -48,6 +48,18 @@ class Masking(Protocol):
         ...
 
 
+class Ratio(Protocol):
+    """How many patches each image hides, where that may hang on what is salient in it."""
+
+    def bounds(self, count: int) -> tuple[int, int]:
+        """As `Masking.bounds`."""
+        ...
+
+    def counts(self, salience: Tensor) -> int | Tensor:
+        """Salience bl in [0, 1] -> an int for all, or int64 b, within `bounds`; no number is read on the host."""
+        ...
+
+
 @runtime_checkable
 class Telling(Protocol):
     """A masking that tells how it chose, for the log."""

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 
+from trainer.masking.coloured_noise import ColouredNoise
 from trainer.masking.config import MaskingConfig
+from trainer.masking.loss_guided import LossGuided
 from trainer.masking.protocol import Masking
+from trainer.masking.ratios import AdaptiveRatio, FixedRatio
+from trainer.masking.salience import Salience
 from trainer.masking.uniform import Uniform
 
 
@@ -12,6 +16,36 @@ def make_masking(config: MaskingConfig) -> Masking:
     return MASKINGS[config.kind](config)
 
 
+def _salience(config: MaskingConfig) -> Masking:
+    ratio = FixedRatio(ratio=config.ratio)
+    if config.adaptive != "none":
+        ratio = AdaptiveRatio(
+            base=config.ratio, spread=config.spread, delta=config.delta, per=config.adaptive
+        )
+    return Salience(
+        ratio=ratio,
+        normalised=config.normalised,
+        temperature=config.temperature,
+        noise=config.noise,
+    )
+
+
+def _coloured(config: MaskingConfig) -> Masking:
+    return ColouredNoise(
+        ratio=config.ratio,
+        colour=config.colour,
+        sigma=config.sigma,
+        wider_sigma=config.wider_sigma,
+    )
+
+
+def _loss_guided(config: MaskingConfig) -> Masking:
+    return LossGuided(ratio=config.ratio, start=config.guided_start, end=config.guided_end)
+
+
 MASKINGS: dict[str, Callable[[MaskingConfig], Masking]] = {
     "uniform": lambda config: Uniform(ratio=config.ratio),
+    "salience": _salience,
+    "coloured": _coloured,
+    "loss-guided": _loss_guided,
 }
