@@ -15,9 +15,12 @@ Positions are dropped (PED) for whole samples, once for both branches: a target 
 predicted from patches that do not. The decoder keeps its positions; without them all hidden patches would be one. What
 the masking looks at are the patches as they are encoded. In evaluation nothing is dropped.
 
+A patch that augmentation has moved beyond the photograph's border, even in part, may be hidden and is not asked for.
+
 Letters: b samples, a samples of all processes, l patches, n hidden ones.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +32,9 @@ from trainer.data.batch import Batch
 from trainer.data.chance import uniform
 from trainer.engine.distributed import World
 from trainer.engine.gathering import gathered
-from trainer.masking.protocol import Masking, Patches
-from trainer.models.vit.dual import Dual, Met, mean_of
-from trainer.models.vit.pixels import normed_pixels
+from trainer.masking.protocol import Masking, Patches, Telling
+from trainer.models.vit.dual import Dual, Met
+from trainer.models.vit.pixels import normed_pixels, whole_patches
 from trainer.models.vit.shown import Shown, show
 from trainer.objectives.config import CfmConfig
 from trainer.objectives.protocol import Step
@@ -102,10 +105,12 @@ class Cfm(nn.Module):
         self.register_buffer("image_of", image_of, persistent=False)
 
     def forward(self, model: Dual, batch: Batch, progress: float) -> Step:
-        """Parts: contrast; reconstruction where there is one; negatives, how many a sample has; temperature."""
+        """Parts: contrast; reconstruction where there is one; negatives, how many a sample has; temperature; what the
+        masking tells of itself.
+        """
         config = self.config
         patches = model.embed(batch.image, self._placed(batch.chance))
-        split = self._split(patches, batch, model.encoder.grid_of(batch.image), progress)
+        split, told = self._split(patches, batch, model.encoder.grid_of(batch.image), progress)
         seen = None if split is None or config.contrast == "all" else split.hidden
         met = model.meet(patches, batch.tokens, seen)
         scale = model.scale()
@@ -115,10 +120,11 @@ class Cfm(nn.Module):
             said = model.fill_in(
                 patches, visible=split.visible, hidden=split.hidden, grid_hw=split.grid_hw
             )
-            lost = self._lost(said, split.hidden, met, batch.image, model.encoder.patch)
+            lost = self._lost(said, split.hidden, met, batch, model.encoder.patch)
             losses = losses + config.weight * lost
             parts["reconstruction"] = lost.detach().sum()
         b = len(losses)
+        parts |= {name: values.sum() for name, values in told.items()}
         parts |= {"negatives": negatives.sum(), "temperature": b / scale.detach()}
         count = torch.full((), float(b), device=losses.device)
         return Step(total=losses.sum(), count=count, parts=parts)
@@ -131,14 +137,21 @@ class Cfm(nn.Module):
 
     def _split(
         self, patches: Tensor, batch: Batch, grid_hw: tuple[int, int], progress: float
-    ) -> Split | None:
-        """The patches bld in two; None where all are contrasted and nothing is reconstructed."""
+    ) -> tuple[Split | None, Mapping[str, Tensor]]:
+        """The patches bld in two, and what the masking tells of each sample, float b.
+
+        None and nothing where all are contrasted and nothing is reconstructed.
+        """
         if self.config.reconstruct == "none" and self.config.contrast == "all":
-            return None
+            return None, {}
         asked = Patches(
             tokens=patches.detach(), grid_hw=grid_hw, chance=batch.chance, progress=progress
         )
-        return split_by(self.masking(asked), self.masking.bounds(patches.shape[1]), grid_hw)
+        bounds = self.masking.bounds(patches.shape[1])
+        if isinstance(self.masking, Telling):
+            hidden, told = self.masking.told(asked)
+            return split_by(hidden, bounds, grid_hw), told
+        return split_by(self.masking(asked), bounds, grid_hw), {}
 
     def _contrast(self, met: Met, scale: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of each sample and how many negatives it has, both float b."""
@@ -158,12 +171,15 @@ class Cfm(nn.Module):
         )  # fmt: skip
         return losses, negatives
 
-    def _lost(self, said: Tensor, hidden: Shown, met: Met, image: Tensor, patch: int) -> Tensor:
-        """What each sample's reconstruction costs, b: the mean over its hidden patches."""
+    def _lost(self, said: Tensor, hidden: Shown, met: Met, batch: Batch, patch: int) -> Tensor:
+        """What each sample's reconstruction costs, b: the mean over those of its hidden patches that are asked for."""
         if self.config.reconstruct == "pixels":
-            lost = (said - hidden.of(normed_pixels(image, patch))).square().mean(2)
+            lost = (said - hidden.of(normed_pixels(batch.image, patch))).square().mean(2)
         else:
             assert met.features is not None
             whole = self.config.contrast == "all"
             lost = unlike(said, hidden.of(met.features) if whole else met.features)
-        return mean_of(lost[:, :, None], hidden.real)[:, 0]
+        asked = whole_patches(batch.pixel_valid, patch).gather(1, hidden.places)
+        if hidden.real is not None:
+            asked = asked & hidden.real
+        return (lost * asked).sum(1) / asked.sum(1).clamp(min=1)

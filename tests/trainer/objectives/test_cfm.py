@@ -90,6 +90,57 @@ def test_what_is_reconstructed_costs_what_the_plain_lines_say_and_pulls_as_they_
         )
 
 
+@pytest.mark.parametrize("reconstruct", ["features", "pixels"])
+def test_patches_that_reach_beyond_the_photograph_are_not_asked_for(reconstruct: str):
+    recipe = config(reconstruct=reconstruct)
+    batch, model = pictures(0), dual(recipe)
+    valid = torch.ones(8, 1, 16, 16)
+    valid[0] = 0.0  # nothing to ask
+    valid[1, :, :, :7] = 0.0  # half of the patches
+    beyond = replace(batch, pixel_valid=valid)
+    objective = Cfm(recipe, masking=THREE_QUARTERS)
+    hidden = hidden_of(model, THREE_QUARTERS, batch)[1].unflatten(0, (4, 4))
+    assert hidden[:, 2:].any()
+
+    def cost(whole: Batch, sample: int) -> Tensor:
+        one = parts(whole, 8)[sample]
+        return objective(model, one, 0.0).parts["reconstruction"]
+
+    assert cost(beyond, 0) == 0
+    torch.testing.assert_close(cost(beyond, 2), cost(batch, 2))
+    asked = hidden & (torch.arange(4) >= 2)
+    each = cost_of_each(model, objective, parts(batch, 8)[1], hidden)
+    torch.testing.assert_close(cost(beyond, 1), each[asked].mean())
+
+
+def cost_of_each(model: Dual, objective: Cfm, one: Batch, hidden: Tensor) -> Tensor:
+    """What each hidden patch of a single sample costs, in its place: all others are said to lie beyond."""
+    costs = torch.zeros(4, 4)
+    for row, column in hidden.nonzero().tolist():
+        valid = torch.zeros(1, 1, 16, 16)
+        valid[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1.0
+        step = objective(model, replace(one, pixel_valid=valid), 0.0)
+        costs[row, column] = step.parts["reconstruction"]
+    return costs
+
+
+class Tells(Uneven):
+    """Says how many patches it hides."""
+
+    def told(self, patches: Patches) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden = self(patches)
+        return hidden, {"hides": hidden.sum(1).float()}
+
+
+def test_what_a_masking_tells_of_itself_is_logged_where_it_is_asked():
+    batch = pictures(0)
+    model, objective = dual(config()), Cfm(config(), masking=Tells())
+    hides = objective(model, batch, 0.0).parts["hides"]
+    assert hides == (7 + batch.chance % 6).sum()
+    plain = config(reconstruct="none", contrast="all")
+    assert "hides" not in Cfm(plain, masking=Tells())(dual(plain), batch, 0.0).parts
+
+
 def test_the_same_direction_costs_nothing_a_right_angle_one_and_the_opposite_two():
     f = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
     right = torch.cat([f[..., 4:], -f[..., :4]], 2)
@@ -273,7 +324,7 @@ def test_a_training_goes_on_where_it_was_stopped(kind: str, tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["features", "pixels"])
 def test_what_is_minimised_falls_in_a_training(kind: str, tmp_path: Path):
-    learn(config(ped=0.5, reconstruct=kind), tmp_path, steps=200, warmup=10, lr=5e-3)
+    learn(config(ped=0.5, reconstruct=kind), tmp_path, steps=100, warmup=10, lr=5e-3)
     log = lines(tmp_path)
     for part in ("loss", "contrast", "reconstruction"):
         first, last = (sum(line[part] for line in some) / 20 for some in (log[:20], log[-20:]))
