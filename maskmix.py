@@ -275,10 +275,10 @@ def study(
     workers: WorkersOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare weighting methods over many data sets, noises and shares of gold. Run it again to resume."""
-    from trainer.study import load, run_study
+    """Compare weightings, maskings or pre-trainings over data sets and seeds. Run it again to resume."""
+    from trainer.study_file import load, run
 
-    facts = run_study(
+    facts = run(
         load(file, override or []),
         out=out,
         data=data,

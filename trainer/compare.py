@@ -111,9 +111,14 @@ def run_cell(
         name=method,
         oracle=oracle,
     )
+    return {"method": method, "seed": seed, "oracle": oracle, **measured(run, test_root)}
+
+
+def measured(run: Path, test_root: Path) -> dict[str, Any]:
+    """The metrics of a finished run on a test set: those that it keeps, or measured now."""
     stored = run / "results" / f"{dataset_name(test_root)}.json"
     summary = json.loads(stored.read_bytes()) if stored.exists() else evaluate(run, test_root)
-    return {"method": method, "seed": seed, "oracle": oracle, **summary["overall"]}
+    return summary["overall"]
 
 
 def missing_sidecars(root: Path, recipe: TrainRecipe, methods: Sequence[str]) -> set[str]:

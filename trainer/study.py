@@ -7,7 +7,7 @@ that was stopped goes on where it stood. Methods of a cell may be "the best of t
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from annotators.registry import unknown
-from pipeline.config import Strict, load_recipe, validate
+from pipeline.config import Strict, validate
 from pipeline.shards import write_atomic
 from trainer import config
 from trainer.bench import Bench, build_dataset
@@ -66,14 +66,13 @@ class Study(Strict):
     cells: tuple[Cell, ...]
 
 
-def load(name_or_file: str, overrides: Sequence[str] = ()) -> Study:
-    """A study by name or file, validated.
+def check(raw: Mapping[str, Any]) -> Study:
+    """The study of a file's content.
 
     Raises:
-        ValueError: there is no such study, a key is wrong, or a cell names what is not there.
+        ValueError: a key is wrong, or a cell names what is not there.
     """
-    raw = load_recipe(name_or_file, overrides, package="trainer.studies")
-    study: Study = validate(Study, raw, f"study {name_or_file}")
+    study: Study = validate(Study, dict(raw), f"study {raw.get('name')}")
     names = [cell.name for cell in study.cells]
     if len(set(names)) != len(names):
         raise ValueError(

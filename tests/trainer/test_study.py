@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.study import Study, choose, load, run_study
+from trainer.study import Study, choose, run_study
+from trainer.study_file import load
 
 CELLS = [
     {"bench": "tables", "noise": 0.5, "gold": 0.5, "methods": ["gold-only", "uniform"]},
@@ -36,6 +37,12 @@ def study(**changes: object) -> dict:
     }
 
 
+def weighting(folder: Path, **changes: object) -> Study:
+    found = load(write(folder / "study.yaml", study(**changes)))
+    assert isinstance(found, Study)
+    return found
+
+
 def write(path: Path, raw: dict) -> str:
     path.write_text(json.dumps(raw))
     return str(path)
@@ -43,7 +50,7 @@ def write(path: Path, raw: dict) -> str:
 
 @pytest.mark.slow
 def test_a_study_builds_trains_and_chooses_and_is_found_done_the_next_time(tmp_path: Path):
-    found = load(write(tmp_path / "study.yaml", study()))
+    found = weighting(tmp_path)
     said: list[str] = []
     facts = run_study(found, out=tmp_path / "out", data=None, workers=1, tell=said.append)
     assert [cell["cell"] for cell in facts["cells"]] == [
@@ -63,7 +70,9 @@ def test_a_study_builds_trains_and_chooses_and_is_found_done_the_next_time(tmp_p
 
 
 def test_the_shipped_study_can_be_read():
-    assert len(load("weighting").cells) == 13
+    found = load("weighting")
+    assert isinstance(found, Study)
+    assert len(found.cells) == 13
 
 
 def test_the_best_are_those_with_the_highest_mean_and_the_baselines_come_along():
@@ -109,5 +118,6 @@ def test_a_bench_that_needs_data_says_so(tmp_path: Path):
     raw = study()
     raw["benches"]["tables"]["set"] = ["source.path={data}/x"]
     found = load(write(tmp_path / "study.yaml", raw))
+    assert isinstance(found, Study)
     with pytest.raises(ValueError, match="give --data FOLDER"):
         run_study(found, out=tmp_path / "out", data=None, workers=1, tell=lambda line: None)

@@ -1,1 +1,1 @@
-"""Studies shipped with the package; `trainer.study.load` reads them by name."""
+"""Studies shipped with the package; `trainer.study_file.load` reads them by name."""
