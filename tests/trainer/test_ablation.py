@@ -89,11 +89,11 @@ def test_arms_are_pre_trained_trained_and_measured_and_found_done_the_next_time(
     assert not any(line.startswith("$") for line in said)
 
 
-@pytest.mark.parametrize("name", ["mim", "hide"])
-def test_the_shipped_ablations_can_be_read(name: str):
+@pytest.mark.parametrize(("name", "arms"), [("mim", 4), ("hide", 4), ("cfm", 6)])
+def test_the_shipped_ablations_can_be_read(name: str, arms: int):
     found = load(name)
     assert isinstance(found, Ablation)
-    assert len(found.arms) == 4
+    assert len(found.arms) == arms
 
 
 @pytest.mark.parametrize(
