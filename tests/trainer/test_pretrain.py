@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from pipeline.reader import checked_shards
 from pipeline.shards import read_shard
 from tests.trainer.conftest import make_samples, write_dataset
 from tests.trainer.engine.test_distributed import torchrun
+from tests.trainer.engine.tiny_training import lines
 from trainer.config import TrainRecipe
+from trainer.engine.config import RunConfig
 from trainer.fit import fit
 from trainer.models.saved_model import load_model
 from trainer.models.vit.saved_encoder import load_encoder
@@ -72,6 +76,16 @@ def test_the_shipped_recipes_load_and_open_with_their_command():
         assert PretrainRecipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_variations_that_a_recipe_opens_with_are_recipes_too(name: str):
+    text = (resources.files("trainer.recipes.pretrain") / f"{name}.yaml").read_text()
+    variations = [line for line in text.splitlines() if line.startswith("#   --set")]
+    assert len(variations) >= 2
+    for line in variations:
+        command = re.split(r" {2,}", line.removeprefix("#   "))[0]
+        assert load(name, shlex.split(command)[1::2]) != load(name)
+
+
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
@@ -119,9 +133,9 @@ def test_the_folder_says_what_the_encoder_is_and_has_seen(squares: Path, tmp_pat
     assert (saved.config, saved.size_hw) == (recipe.encoder, (16, 24))
     told = json.loads((run / "run.json").read_bytes())
     assert (told["dataset"], told["seed"], told["rejected"]) == ("squares", 0, 0)
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert {"loss", "pixels", "hidden"} <= set(lines[0])
+    log = lines(run)
+    assert [line["step"] for line in log] == [1, 2, 3, 4]
+    assert {"loss", "pixels", "hidden"} <= set(log[0])
 
 
 def test_photographs_are_drawn_where_texts_have_no_part_and_samples_where_they_do(
@@ -225,6 +239,28 @@ def test_two_processes_give_the_encoder_of_one(kind: str, squares: Path, tmp_pat
     for name, value in one.items():
         # AdamW makes whole steps of gradients that are next to nothing, of a key's bias above all
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=5e-4)
+
+
+@pytest.mark.ray
+# Ray Data's own defaults, set by Ray Train
+@pytest.mark.filterwarnings("ignore:`use_.*` is deprecated:DeprecationWarning")
+def test_a_group_of_ray_gives_the_losses_of_one_process(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import ray
+
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    recipe = small("cfm", data={"lanes": 2})
+    recipe = recipe.model_copy(update={"run": RunConfig(device="cpu")})
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="warning")
+    try:
+        pretrain(squares, recipe, out=tmp_path / "two", on="ray", workers=2, tell=print)
+    finally:
+        ray.shutdown()
+    pretrain(squares, recipe, out=tmp_path / "one")
+    one, two = ([line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two"))
+    assert one == pytest.approx(two, rel=1e-3)
+    assert (tmp_path / "two" / "encoder.json").exists()
 
 
 @pytest.mark.slow
