@@ -49,6 +49,18 @@ def test_a_text_is_the_mean_of_its_words_whatever_is_padded(
     torch.testing.assert_close(model.meet(patches, wide).text, model.meet(patches, tokens).text)
 
 
+def test_an_image_of_which_fewer_patches_are_shown_is_the_mean_of_these(
+    model: Dual, image: Tensor, tokens: Tensor
+):
+    patches = model.embed(image)
+    counts = torch.tensor([5, 9, 12, 7, 5, 8, 12, 6])
+    hidden = hide_highest(torch.rand(8, 16, generator=torch.Generator().manual_seed(3)), counts)
+    met = model.meet(patches, tokens, show(hidden, bounds=(5, 12)))
+    for i in range(8):
+        alone = model.meet(patches[i : i + 1, ~hidden[i]], tokens[i : i + 1])
+        torch.testing.assert_close(met.image[i], alone.image[0], rtol=1e-4, atol=1e-5)
+
+
 def test_features_that_are_to_be_predicted_have_no_gradient(
     model: Dual, image: Tensor, tokens: Tensor
 ):
