@@ -20,6 +20,7 @@ ALL = (
     "sam_prompts",
     "dwsl_step",
     "cfm_step",
+    "masking_step",
 )
 
 
