@@ -9,15 +9,15 @@ are hidden, u uniform chance in [0, 1): with the published noise of 0.5 a patch 
 The released form (`normalised=False`, temperature 1) has no scale, and fails an encoder that has learnt nothing; its
 authors begin with one of a hundred epochs. Long tokens take the columns: of fresh encoders over photographs (widths 96
 to 768, 196 patches) only 2 to 7 % of the patches were above half of the highest salience, so that masking is by chance
-and an adaptive ratio stays at its lower end; 250 steps of training made it worse, one token then having up to all of the
-mass. With pixels of noise A is the identity. Default are therefore cosines at temperature 0.05, ours: 56 to 61 % of the
-patches of the same encoders were above the half, before and after these steps, about the middle of an adaptive ratio,
-and no length decides. What counts as salient is what an image has much of: for the same encoders it goes with little
-contrast (correlation -0.5 to -0.6), so smooth surfaces are hidden first.
+and an adaptive ratio stays at its lower end; 250 steps of training made it worse, one token then having up to all of
+the mass. With pixels of noise A is the identity. Default are therefore cosines at temperature 0.05, ours: 56 to 61 %
+of the patches of the same encoders were above the half, before and after these steps, about the middle of an adaptive
+ratio, and no length decides. What counts as salient is what an image has much of: for the same encoders it goes with
+little contrast (correlation -0.5 to -0.6), so smooth surfaces are hidden first.
 
 Where all patches are alike, or each is like itself alone, S is flat; such an image is masked by chance, its salience
-then being that chance. The softmax is never written down: with E = exp(similarity - row
-maximum) and z its row sums S = E^T (1 / z), a product of E with one vector.
+then being that chance. The softmax is never written down: with E = exp(similarity - row maximum) and z its row sums S
+= E^T (1 / z), a product of E with one vector.
 
 Letters: b samples, l patches, d width. Memory: one float32 bll.
 """
