@@ -30,10 +30,13 @@ from trainer.masking.attention import (
 )
 from trainer.masking.protocol import Patches, hidden_count, hide_highest
 
+FAR = -80.0
+"""Exponents go no lower: exp(-80) is 2e-35, and a CPU takes six times as long where exp runs out of digits."""
+
 
 def gaussians(at: Tensor, of: Tensor, *, sigma: float) -> Tensor:
     """exp(-(x - x_j)^2 / (2 sigma^2)) at places (n,) of sources (..., k): (..., k, n), in one axis; sigma > 0."""
-    return torch.exp((at - of[..., None]).square() * (-0.5 / sigma**2))
+    return torch.exp(((at - of[..., None]).square() * (-0.5 / sigma**2)).clamp(min=FAR))
 
 
 def field(
@@ -63,6 +66,16 @@ def normalised(radiance: Tensor) -> Tensor:
     return radiance / torch.where(peak > 0, peak, 1.0)
 
 
+def lit(scores: Tensor, sources: int | Tensor, *, grid_hw: tuple[int, int], sigma: float) -> Tensor:
+    """Strength bl in [0, 1] of the field of the `sources` highest (an int, or int64 b) of scores bl >= 0 on a grid.
+
+    Zeros for a row that tells no patch from another: nothing radiates.
+    """
+    importance = stretched(scores)
+    radiating = (importance * hide_highest(importance, sources)).unflatten(1, grid_hw)
+    return normalised(grid_field(radiating, sigma=sigma)).flatten(1)
+
+
 def residual(progress: float, *, k0: float = 0.5) -> float:
     """k = k0 (1 - progress): what stays visible at a peak. progress: share of the training already done, in [0, 1].
 
@@ -80,14 +93,12 @@ def visibility(strength: Tensor, *, k: float) -> Tensor:
 class GaussianField:
     """RF-GAM with the share `ratio` of the patches as sources.
 
-    sigma: in patches; near 0 a source hides its own patch only, and a large one hides everything alike. stream: of the
-    chance that decides where a blank image has no sources.
+    sigma: in patches; near 0 a source hides its own patch only, and a large one hides everything alike.
     """
 
     ratio: float
     sigma: float = 1.0
     similarity: Similarity = "dot"
-    stream: int = 0
 
     def bounds(self, count: int) -> tuple[int, int]:
         hidden = hidden_count(self.ratio, count)
@@ -95,12 +106,12 @@ class GaussianField:
 
     def strength(self, patches: Patches) -> Tensor:
         """float32 bl in [0, 1]; zeros for a blank image."""
-        importance = stretched(column_means(attend(patches.tokens, similarity=self.similarity)))
-        chosen = hide_highest(importance, hidden_count(self.ratio, importance.shape[1]))
-        sources = (importance * chosen).unflatten(1, patches.grid_hw)
-        return normalised(grid_field(sources, sigma=self.sigma)).flatten(1)
+        scores = column_means(attend(patches.tokens, similarity=self.similarity))
+        sources = hidden_count(self.ratio, scores.shape[1])
+        return lit(scores, sources, grid_hw=patches.grid_hw, sigma=self.sigma)
 
     def __call__(self, patches: Patches) -> Tensor:
-        """The patches that lie deepest in the field."""
-        scores = or_by_chance(self.strength(patches), patches.chance, stream=self.stream)
-        return hide_highest(scores, hidden_count(self.ratio, scores.shape[1]))
+        """The patches that lie deepest in the field; of a blank image any."""
+        strength = self.strength(patches)
+        hidden = hidden_count(self.ratio, strength.shape[1])
+        return hide_highest(or_by_chance(strength, patches.chance), hidden)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -79,6 +80,8 @@ def hidden_count(ratio: float, count: int) -> int:
 
 def hide_highest(scores: Tensor, hidden: int | Tensor) -> Tensor:
     """bool bl: the `hidden` highest of `scores` bl in each row (an int, or int64 b); ties go to later patches."""
-    order = scores.argsort(dim=1, stable=True).argsort(dim=1)
+    order = scores.argsort(dim=1, stable=True)
     least = scores.shape[1] - hidden
-    return order >= (least if isinstance(least, int) else least[:, None])
+    rank = torch.arange(scores.shape[1], device=scores.device)
+    high = rank >= (least if isinstance(least, int) else least[:, None])
+    return torch.empty_like(order, dtype=torch.bool).scatter_(1, order, high.expand_as(order))

@@ -15,14 +15,10 @@ from trainer.masking.protocol import Patches, hidden_count, hide_highest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """Hides the share `ratio` of each image's patches that the others look at most.
-
-    Patches of a blank image are hidden by chance, from `stream`.
-    """
+    """Hides the share `ratio` of each image's patches that the others look at most; of a blank image any."""
 
     ratio: float
     similarity: Similarity = "dot"
-    stream: int = 0
 
     def bounds(self, count: int) -> tuple[int, int]:
         hidden = hidden_count(self.ratio, count)
@@ -30,5 +26,5 @@ class Threshold:
 
     def __call__(self, patches: Patches) -> Tensor:
         scores = column_means(attend(patches.tokens, similarity=self.similarity))
-        scores = or_by_chance(scores, patches.chance, stream=self.stream)
-        return hide_highest(scores, hidden_count(self.ratio, scores.shape[1]))
+        hidden = hidden_count(self.ratio, scores.shape[1])
+        return hide_highest(or_by_chance(scores, patches.chance), hidden)

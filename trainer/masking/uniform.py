@@ -10,13 +10,9 @@ from trainer.masking.protocol import Patches, hidden_count, hide_highest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uniform:
-    """Hides the share `ratio` of each image's patches, every set of them as likely as any other.
-
-    stream: of the chance that chooses (trainer.data.chance).
-    """
+    """Hides the share `ratio` of each image's patches, every set of them as likely as any other."""
 
     ratio: float
-    stream: int = 0
 
     def bounds(self, count: int) -> tuple[int, int]:
         hidden = hidden_count(self.ratio, count)
@@ -24,5 +20,4 @@ class Uniform:
 
     def __call__(self, patches: Patches) -> Tensor:
         count = patches.tokens.shape[1]
-        drawn = uniform(patches.chance, count, stream=self.stream)
-        return hide_highest(drawn, hidden_count(self.ratio, count))
+        return hide_highest(uniform(patches.chance, count), hidden_count(self.ratio, count))

@@ -13,7 +13,7 @@ patch's places share its strength, that the ratios rise in a line, and that mask
 Letters: b samples, c channels, r s of a level, l patches, d = c.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Any
@@ -23,21 +23,23 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from trainer.data.batch import Batch
-from trainer.masking.gaussian_field import GaussianField, residual, visibility
-from trainer.masking.protocol import Masking, Patches
-from trainer.masking.threshold import Threshold
-from trainer.masking.uniform import Uniform
+from trainer.data.chance import uniform
+from trainer.masking.attention import attend, column_means, or_by_chance
+from trainer.masking.gaussian_field import lit, residual, visibility
+from trainer.masking.protocol import hidden_count, hide_highest
 from trainer.models.protocol import Features
 from trainer.objectives.config import HideConfig
 from trainer.objectives.protocol import Step
 
 STREAM = 3
-"""Of the chance of the finest level; every level further has one of its own, `STREAM_STEP` on."""
-STREAM_STEP = 1000
+"""Of the chance that hides (trainer.data.chance)."""
 
 
 class FeatureMask:
     """Masks the maps of features.
+
+    Levels that have as many patches are worked on together: this runs in every step, and its operations are so small
+    that their number is what costs.
 
     Args:
         config: what is hidden and how much.
@@ -67,44 +69,57 @@ class FeatureMask:
 
         chance: int64 b (trainer.data.chance).
         """
-        return [
-            self._strength(level, ratio, features.maps[level], chance)
-            for level, ratio in enumerate(self.ratios(progress))
+        pooled = [pool(level.float(), most=self.config.patches) for level in features.maps]
+        grids = [(level.shape[2], level.shape[3]) for level in pooled]
+        scores = self._scores(pooled, chance)
+        counts = [
+            hidden_count(ratio, r * s)
+            for ratio, (r, s) in zip(self.ratios(progress), grids, strict=True)
         ]
+        found: dict[int, Tensor] = {}
+        for grid in dict.fromkeys(grids):
+            own = [level for level, other in enumerate(grids) if other == grid]
+            strength = self._strength(
+                torch.cat([scores[level] for level in own]),
+                torch.cat([chance.new_full(chance.shape, counts[level]) for level in own]),
+                chance.repeat(len(own)),
+                grid,
+            )
+            found |= zip(own, strength.unflatten(1, grid).chunk(len(own)), strict=True)
+        return [found[level] for level in range(self.levels)]
 
     def __call__(
         self, features: Features, chance: Tensor, progress: float
     ) -> tuple[Features, Tensor]:
-        """Masked features, and the share of them that is gone: scalar, mean over levels, samples and places."""
+        """Masked features, and the share of them that is gone: scalar, mean over levels, samples and patches."""
         k = residual(progress, k0=self.config.k0)
-        maps, gone = [], []
-        for level, strength in zip(
-            features.maps, self.strengths(features, chance, progress), strict=True
-        ):
-            stays = spread(visibility(strength, k=k), level, most=self.config.patches)
-            maps.append(level * stays[:, None].to(level.dtype))
-            gone.append(1.0 - stays.mean())
-        return replace(features, maps=tuple(maps)), torch.stack(gone).mean()
+        strengths = self.strengths(features, chance, progress)
+        maps = tuple(
+            level * spread(visibility(strength, k=k), level, most=self.config.patches)[:, None]
+            for level, strength in zip(features.maps, strengths, strict=True)
+        )
+        gone = torch.stack([strength.mean() for strength in strengths]).mean() * (1.0 - k)
+        return replace(features, maps=maps), gone
 
-    def _strength(self, level: int, ratio: float, found: Tensor, chance: Tensor) -> Tensor:
-        pooled = pool(found.detach().float(), most=self.config.patches)
-        r, s = pooled.shape[2:]
-        patches = Patches(tokens=pooled.flatten(2).transpose(1, 2), grid_hw=(r, s), chance=chance)
-        masking = self._masking(ratio, stream=STREAM + STREAM_STEP * level)
-        if isinstance(masking, GaussianField) and self.config.soft:
-            strength = masking.strength(patches)
-        else:
-            strength = masking(patches).float()
-        return strength.unflatten(1, (r, s))
+    def _scores(self, pooled: Sequence[Tensor], chance: Tensor) -> Sequence[Tensor]:
+        """What decides in each level bcr's' what goes first: bl, >= 0."""
+        if self.config.kind == "random":
+            sizes = [level.shape[2] * level.shape[3] for level in pooled]
+            return uniform(chance, sum(sizes), stream=STREAM).split(sizes, 1)
+        tokens = [level.flatten(2).transpose(1, 2) for level in pooled]
+        return [column_means(attend(x, similarity=self.config.similarity)) for x in tokens]
 
-    def _masking(self, ratio: float, *, stream: int) -> Masking:
+    def _strength(
+        self, scores: Tensor, counts: Tensor, chance: Tensor, grid_hw: tuple[int, int]
+    ) -> Tensor:
+        """Of levels that stand below one another in the batch: bl of scores bl, counts b and chance b."""
         c = self.config
-        if c.kind == "random":
-            return Uniform(ratio=ratio, stream=stream)
-        if c.kind == "threshold":
-            return Threshold(ratio=ratio, similarity=c.similarity, stream=stream)
-        assert c.kind == "rf-gam", c.kind
-        return GaussianField(ratio=ratio, sigma=c.sigma, similarity=c.similarity, stream=stream)
+        if c.kind == "rf-gam":
+            strength = lit(scores, counts, grid_hw=grid_hw, sigma=c.sigma)
+            if c.soft:
+                return strength
+            scores = strength
+        return hide_highest(or_by_chance(scores, chance, stream=STREAM), counts).float()
 
 
 class Hiding(nn.Module):
@@ -174,7 +189,21 @@ def pool(level: Tensor, *, most: int) -> Tensor:
     """bcrs -> means over its patches, bcr's'; patches at the far border may be cut off by it."""
     r, s = level.shape[2:]
     cell = cell_of((r, s), most=most)
-    return level if cell == 1 else functional.avg_pool2d(level, cell, ceil_mode=True)
+    if cell == 1:
+        return level
+    if r % cell or s % cell:
+        return functional.avg_pool2d(level, cell, ceil_mode=True)
+    # on a CPU sums of slices take a third of avg_pool2d's time
+    wide = _sum([level[:, :, i::cell] for i in range(cell)])
+    return _sum([wide[..., i::cell] for i in range(cell)]).mul_(cell**-2)
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    """Of two or more, without a tensor for each step between."""
+    total = parts[0] + parts[1]
+    for part in parts[2:]:
+        total += part
+    return total
 
 
 def spread(patches: Tensor, level: Tensor, *, most: int) -> Tensor:

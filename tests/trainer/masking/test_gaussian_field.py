@@ -79,9 +79,10 @@ def test_one_source_is_highest_at_its_place_symmetric_and_falls_with_the_distanc
 def test_a_small_sigma_gives_the_patches_themselves_and_a_large_one_hides_all_alike():
     patches = made_patches()
     near, far = (GaussianField(ratio=0.25, sigma=sigma).strength(patches) for sigma in (0.01, 1e4))
-    assert torch.equal(near > 0, Threshold(ratio=0.25)(patches))
+    chosen = Threshold(ratio=0.25)(patches)
     importance = stretched(column_means(attend(patches.tokens, similarity="dot")))
-    torch.testing.assert_close(near, importance * (near > 0))
+    torch.testing.assert_close(near, importance * chosen, atol=1e-30, rtol=1e-6)
+    assert near[chosen].gt(0).all()
     torch.testing.assert_close(far, torch.ones_like(far))
 
 
@@ -121,7 +122,6 @@ def test_patches_of_a_blank_image_are_hidden_by_chance(kind):
     hidden = kind(ratio=0.25)(blank)
     assert hidden.sum(1).tolist() == [6, 6, 6]
     assert not torch.equal(hidden[0], hidden[1])
-    assert not torch.equal(hidden, kind(ratio=0.25, stream=3)(blank))
     assert GaussianField(ratio=0.25).strength(blank).eq(0).all()
 
 

@@ -84,7 +84,9 @@ def test_a_batch_in_parts_is_masked_as_the_whole_one(
         weights(fit(squares, hiding(recipe, accumulate=n), out=tmp_path / str(n))) for n in (1, 3)
     )
     for name, value in whole.items():
-        torch.testing.assert_close(parts[name], value, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            parts[name], value, atol=5e-4, rtol=1e-3
+        )  # AdamW makes much of gradients near 0
 
 
 def test_a_trained_model_meets_the_features_as_they_are(
