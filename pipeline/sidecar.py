@@ -35,10 +35,22 @@ LABELS = pa.schema(
     ]
 )
 
+GUESSES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("guess", pa.binary()),  # grey PNG: the soft mask of a model that never saw the image
+    ]
+)
+
 
 def labels_sidecar(name: str) -> str:
     """The sidecar of `LABELS` that stands beside the weights sidecar `name`."""
     return f"{name}_labels"
+
+
+def guesses_sidecar(name: str) -> str:
+    """The sidecar of `GUESSES` that stands beside the weights sidecar `name`."""
+    return f"{name}_guesses"
 
 
 def sidecar_path(root: Path, name: str) -> Path:

@@ -12,14 +12,14 @@ from typing import Any
 
 from annotators.registry import unknown
 from pipeline.shards import write_atomic
-from pipeline.sidecar import sidecar_path
+from pipeline.sidecar import guesses_sidecar, sidecar_path
 from trainer.config import TrainRecipe
 from trainer.discriminate import discriminate
 from trainer.engine.side_by_side import run_side_by_side
 from trainer.fit import fit
 from trainer.measure.evaluate import dataset_name, evaluate
-from trainer.methods import DEFAULT_METHODS, METHODS, TWICE
-from trainer.weighting.registry import SIDECARS
+from trainer.methods import DEFAULT_METHODS, METHODS, ORACLES, TWICE
+from trainer.weighting.registry import WEIGHTS, sidecars
 
 SHOWN = ("giou", "ciou", "p50", "p70", "p90")
 
@@ -66,7 +66,11 @@ def compare(
     say = tell or (lambda line: None)
     if missing := missing_sidecars(train_root, recipe, methods):
         say("discriminator: scoring every label out of sample")
-        asked = recipe.discriminate.model_copy(update={"confident": "confident" in missing})
+        extra = {
+            "confident": "confident" in missing,
+            "guesses": guesses_sidecar(WEIGHTS) in missing,
+        }
+        asked = recipe.discriminate.model_copy(update=extra)
         discriminate(
             train_root,
             recipe.model_copy(update={"discriminate": asked}),
@@ -102,16 +106,15 @@ def run_cell(
 ) -> dict[str, Any]:
     """Fit and evaluate one method with one seed, or find it done; a row of the table."""
     changes = METHODS[method]
-    oracle = bool(changes.get("oracle", False))
     run = fit(
         train_root,
         with_changes(recipe, changes),
         out=out / f"{method}-{seed}",
         seed=seed,
         name=method,
-        oracle=oracle,
+        oracle=method == "clean-only",
     )
-    return {"method": method, "seed": seed, "oracle": oracle, **measured(run, test_root)}
+    return {"method": method, "seed": seed, "oracle": method in ORACLES, **measured(run, test_root)}
 
 
 def measured(run: Path, test_root: Path) -> dict[str, Any]:
@@ -123,8 +126,8 @@ def measured(run: Path, test_root: Path) -> dict[str, Any]:
 
 def missing_sidecars(root: Path, recipe: TrainRecipe, methods: Sequence[str]) -> set[str]:
     """Sidecars that the methods read and the dataset does not have."""
-    read = {SIDECARS.get(with_changes(recipe, METHODS[name]).weight.method) for name in methods}
-    return {name for name in read if name is not None and not sidecar_path(root, name).exists()}
+    read = {s for name in methods for s in sidecars(with_changes(recipe, METHODS[name]).weight)}
+    return {name for name in read if not sidecar_path(root, name).exists()}
 
 
 def with_changes(recipe: TrainRecipe, changes: Mapping[str, Any]) -> TrainRecipe:

@@ -25,6 +25,7 @@ from pipeline.shards import write_atomic
 from pipeline.sidecar import LABELS, WEIGHTS, labels_sidecar, write_sidecar
 from trainer.config import TrainRecipe
 from trainer.data.config import DataConfig
+from trainer.data.guesses import encode_guess, write_guesses
 from trainer.data.sampler import Sampler
 from trainer.data.table import Table, load_table, take
 from trainer.data.tokens import Tokenizer, learn_tokenizer
@@ -35,7 +36,7 @@ from trainer.losses import SAME
 from trainer.measure.confident_issues import find_issues, write_issues
 from trainer.models.frozen.embeddings import EmbeddingCache, open_cache, through_cache
 from trainer.models.judge import Judge
-from trainer.models.looking import look_through
+from trainer.models.looking import guess_through, look_through
 from trainer.models.protocol import TextTokens
 from trainer.models.registry import build_discriminator, build_tokens
 from trainer.models.saved_judge import save_judge
@@ -57,7 +58,8 @@ def discriminate(
 ) -> dict[str, Any]:
     """Train K discriminators, write `sidecars/{name}.parquet`, `{name}_labels.parquet` and `discriminator.json`.
 
-    With `recipe.discriminate.confident` also `sidecars/confident.parquet` (trainer.measure.confident_issues).
+    With `recipe.discriminate.confident` also `sidecars/confident.parquet` (trainer.measure.confident_issues), with
+    `recipe.discriminate.guesses` also `sidecars/{name}_guesses.parquet` (trainer.data.guesses).
 
     Args:
         root: a finished dataset folder.
@@ -78,12 +80,14 @@ def discriminate(
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
     found = np.full((4, len(table)), np.nan, np.float64)
+    guesses: dict[str, bytes] = {}
     jobs = [
         (root, recipe, fold, seed, None if out is None else out / f"fold-{fold}")
         for fold in range(recipe.discriminate.folds)
     ]
-    for fold, its in run_side_by_side(score_fold, jobs, workers=workers):
+    for fold, (its, theirs) in run_side_by_side(score_fold, jobs, workers=workers):
         found[:, fold_of == fold] = its
+        guesses |= theirs
     scores, of_labels, quality, issues = found
     assert np.isfinite(scores).all()
     assert np.isfinite(of_labels).all()
@@ -113,6 +117,8 @@ def discriminate(
             schema=WEIGHTS,
         ),
     )
+    if config.guesses:
+        write_guesses(root, sidecar=name, guesses=guesses)
     judged = {"sample_id": list(table.ids), "p_label": of_labels, "fold": fold_of.astype(np.int16)}
     write_sidecar(root, labels_sidecar(name), pa.table(judged, schema=LABELS))
     text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
@@ -122,11 +128,12 @@ def discriminate(
 
 def score_fold(
     root: Path, recipe: TrainRecipe, fold: int, seed: int, folder: Path | None
-) -> NDArray[np.float64]:
-    """float64 4n of the samples of one fold, in dataset order, by a discriminator that saw only the other folds.
+) -> tuple[NDArray[np.float64], dict[str, bytes]]:
+    """What a discriminator that saw only the other folds says of one fold: (float64 4n in dataset order, guesses).
 
     p_clean of the targets; p_clean of the machine labels, another number where the target is gold; and what
-    `find_issues` says of the targets, NaN where the recipe does not ask.
+    `find_issues` says of the targets, NaN where the recipe does not ask. The guesses for machine samples by id, as PNG;
+    none where the recipe does not ask.
     """
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
@@ -148,7 +155,15 @@ def score_fold(
     issues = np.full((2, len(mine)), np.nan)
     if recipe.discriminate.confident:
         issues[:] = find_issues(model, mine, tokenizer=tokenizer, cache=cache)
-    return np.stack([scores, of_labels, *issues])
+    guesses: dict[str, bytes] = {}
+    if recipe.discriminate.guesses:
+        machines = take(mine, np.flatnonzero(~mine.is_gold.numpy()).tolist())
+        asked = "discriminate.guesses"
+        for where, guess in guess_through(
+            model, machines, tokenizer=tokenizer, wanted_by=asked, cache=cache
+        ):
+            guesses |= zip(machines.ids[where], map(encode_guess, guess), strict=True)
+    return np.stack([scores, of_labels, *issues]), guesses
 
 
 def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import torch
 
 from pipeline.manifest import read_manifest
-from pipeline.sidecar import sidecar_path
+from pipeline.sidecar import guesses_sidecar, sidecar_path
 from trainer.config import TrainRecipe
 from trainer.data.dataset import open_dataset
 from trainer.data.fraction import in_fraction
+from trainer.data.guesses import with_guesses
 from trainer.data.protocol import Store
 from trainer.data.sampler import Sampler, widest
 from trainer.data.share import Share
@@ -31,9 +32,7 @@ from trainer.objectives.registry import make_objective
 from trainer.run_folder import claim, run_facts, start, write_facts
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.protocol import Known, Weigher
-from trainer.weighting.registry import SIDECARS, make_weigher
-
-WEIGHTS = "weights"
+from trainer.weighting.registry import ORACLES, WEIGHTS, make_weigher, sidecars
 
 
 def fit(
@@ -44,7 +43,7 @@ def fit(
     seed: int = 0,
     name: str | None = None,
     oracle: bool = False,
-    sidecar: str = "weights",
+    sidecar: str = WEIGHTS,
     leave_out: int | None = None,
     stop_at: int | None = None,
     on: Literal["here", "ray"] = "here",
@@ -105,10 +104,11 @@ def _facts(
         method=name or recipe.weight.method,
         seed=seed,
     )
-    facts["oracle"] = oracle
-    reads = SIDECARS.get(recipe.weight.method)
-    if reads is not None:
-        facts["weights_sha256"] = _hash_sidecar(root, sidecar if reads == WEIGHTS else reads)
+    facts["oracle"] = oracle or recipe.weight.method in ORACLES
+    for which, read in zip(
+        ("weights", "guesses"), sidecars(recipe.weight, weights=sidecar), strict=False
+    ):
+        facts[f"{which}_sha256"] = _hash_sidecar(root, read)
     if leave_out is not None:
         facts["left_out_fold"] = leave_out
     if frozen := frozen_parts(recipe.model):
@@ -136,10 +136,12 @@ def _fit(
     claim(out, facts, write=world.leads)
     if (out / FACTS).exists():
         return
-    reads = SIDECARS.get(recipe.weight.method)
-    table = open_dataset(root, recipe.data, oracle=oracle)
-    if reads == WEIGHTS:
-        table = with_weights(table, root, sidecar=sidecar)
+    stored = open_dataset(root, recipe.data, oracle=oracle)
+    reads = sidecars(recipe.weight, weights=sidecar)
+    table: Store = with_weights(stored, root, sidecar=sidecar) if sidecar in reads else stored
+    if guesses_sidecar(sidecar) in reads:
+        unsound = ~table.is_gold & (table.p_clean < recipe.weight.zero_below)
+        table = with_guesses(table, root, unsound, sidecar=sidecar)
     texts = (text for phrasings in table.instructions for text in phrasings)
     tokenizer = build_tokens(recipe.model, texts, data=recipe.data)
     known = Known(store=table, root=root, seed=seed, steps=recipe.optim.steps)

@@ -20,6 +20,7 @@ from pipeline.shards import write_atomic
 from trainer import config
 from trainer.bench import Bench, build_dataset
 from trainer.compare import METHODS, compare, means, table_text
+from trainer.methods import ORACLES
 
 
 class WeightingBench(Bench):
@@ -140,9 +141,10 @@ def run_study(
 
 
 def choose(result: Mapping[str, Any], study: Study) -> tuple[str, ...]:
-    """The methods that are always run, and the best others of a comparison by mean gIoU."""
+    """The methods that are always run, and the best others of a comparison by mean gIoU, oracles aside."""
     ranked = sorted(means(result["rows"]).items(), key=lambda pair: (-pair[1], pair[0]))
-    best = [method for method, _ in ranked if method not in study.always][: study.best]
+    no_candidates = {*study.always, *ORACLES}
+    best = [method for method, _ in ranked if method not in no_candidates][: study.best]
     return (*study.always, *best)
 
 

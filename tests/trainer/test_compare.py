@@ -92,6 +92,21 @@ def test_what_a_method_reads_is_made_first_and_what_is_there_is_left(
     assert weights.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
+def test_a_recipe_that_corrects_has_its_guesses_made(
+    squares_test: Path, dwsl: TrainRecipe, tmp_path: Path
+):
+    weight = dwsl.weight.model_copy(update={"zero_below": 0.6, "correct": 0.5})
+    correcting = dwsl.model_copy(update={"weight": weight})
+    samples = make_samples(8, gold_every=2, spoil=0.4, seed=1)
+    root = write_dataset(tmp_path / "train", samples, name="little")
+    methods = ("dwsl", "dwsl-identity")
+    compare(root, squares_test, correcting, out=tmp_path / "out", methods=methods, seeds=(0,))
+    assert (root / "sidecars" / "weights_guesses.parquet").exists()
+    runs = [json.loads((tmp_path / "out" / f"{m}-0" / "run.json").read_text()) for m in methods]
+    assert ["guesses_sha256" in run for run in runs] == [True, False]
+
+
 def test_an_unknown_method_is_named_with_the_known_ones(
     squares: Path, dwsl: TrainRecipe, recipe: TrainRecipe, tmp_path: Path
 ):

@@ -11,6 +11,7 @@ import torch
 from pipeline.sidecar import LABELS, WEIGHTS, read_sidecar
 from tests.trainer.conftest import make_samples, write_dataset
 from trainer.config import TrainRecipe
+from trainer.data.guesses import with_guesses
 from trainer.data.table import load_table, take
 from trainer.data.weights import with_weights
 from trainer.discriminate import (
@@ -79,6 +80,25 @@ def test_the_sidecar_scores_every_sample_and_its_weights_have_mean_one(
     of_label = labels["p_label"].to_numpy()
     assert (of_label[machine] == p[machine]).all()
     assert (of_label[~machine] != p[~machine]).any(), "gold samples are judged by both masks"
+
+
+@pytest.mark.slow
+def test_the_guesses_stand_beside_the_scores_when_the_recipe_asks(
+    squares: Path, recipe: TrainRecipe
+):
+    asked = recipe.discriminate.model_copy(update={"guesses": True})
+    discriminate(squares, recipe.model_copy(update={"discriminate": asked}), name="guessing")
+    table = load_table(squares, size_hw=(16, 24))
+    kept = read_sidecar(squares, "guessing_guesses")
+    machine = ~table.is_gold
+    assert set(kept["sample_id"].to_pylist()) == {i for i, m in zip(table.ids, machine, strict=True) if m}  # fmt: skip
+    corrected = with_guesses(table, squares, machine, sidecar="guessing")
+    targets = corrected.frames(np.arange(48)).target
+    assert torch.equal(targets[table.is_gold], table.target[table.is_gold])
+    soft = targets[machine]
+    assert bool(((soft > 0) & (soft < 255)).any())
+    assert float(soft.float().std(0).mean()) > 0, "guesses differ among images"
+    assert "guesses" not in read_sidecar(squares, "guessing").column_names
 
 
 def test_without_audit_gold_what_needs_it_is_null_or_empty(squares: Path):

@@ -8,10 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
+from torch import Tensor
 
+from pipeline.sidecar import WEIGHTS, write_sidecar
 from trainer.config import TrainRecipe
+from trainer.data.guesses import encode_guess, write_guesses
+from trainer.data.table import load_table
 from trainer.fit import fit
 
 PROGRAM = """
@@ -69,6 +74,43 @@ def test_a_weighting_that_needs_scores_says_how_to_get_them(
     weight = recipe.weight.model_copy(update={"method": "dwsl"})
     with pytest.raises(ValueError, match="run `maskmix discriminate"):
         fit(squares, recipe.model_copy(update={"weight": weight}), out=tmp_path, sidecar="none")
+
+
+def test_labels_that_are_not_believed_are_learnt_as_the_guesses_have_them(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    table = load_table(squares, size_hw=(16, 24))
+    bad = ~table.is_gold & (table.label_iou < 0.5)
+    assert bad.sum() > 5
+    weight = {
+        "method": "dwsl",
+        "f": "identity",
+        "zero_below": 0.5,
+        "correct": 0.75,
+        "gold_weight": 0.75,
+    }
+    correcting = TrainRecipe.model_validate({**recipe.model_dump(), "weight": weight})
+
+    def run(name: str, p_clean: Tensor, drawn: Tensor) -> bytes:
+        columns = {
+            "sample_id": list(table.ids),
+            "p_clean": p_clean.numpy(),
+            "weight": [1.0] * 48,
+            "fold": [0] * 48,
+        }
+        write_sidecar(squares, name, pa.table(columns, schema=WEIGHTS))
+        chances = zip(table.ids, drawn.float() / 255, strict=True)
+        guesses = {sample_id: encode_guess(chance.numpy()) for sample_id, chance in chances}
+        write_guesses(squares, sidecar=name, guesses=guesses)
+        out = fit(squares, correcting, out=tmp_path / name, sidecar=name)
+        assert "guesses_sha256" in json.loads((out / "run.json").read_text())
+        return (out / "model.safetensors").read_bytes()
+
+    believed = torch.full((48,), 0.75)
+    doubted = torch.where(bad, 0.25, believed)
+    plain = run("believed", believed, table.target)
+    assert run("doubted", doubted, table.target) == plain, "the guess is the label itself"
+    assert run("mended", doubted, 255 - table.target) != plain
 
 
 def test_the_log_has_the_numbers_that_a_report_draws(

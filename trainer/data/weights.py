@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import torch
 
 from pipeline.sidecar import read_sidecar
+from trainer.data.protocol import Store
 from trainer.data.shard_store import ShardStore
 from trainer.data.table import Table
 
@@ -44,9 +45,7 @@ def with_weights(store: S, root: Path, *, sidecar: str = "weights") -> S:
     return replace(store, p_clean=p_clean, weight=weight)
 
 
-def in_fold(
-    store: Table | ShardStore, root: Path, fold: int, *, sidecar: str = "weights"
-) -> torch.Tensor:
+def in_fold(store: Store, root: Path, fold: int, *, sidecar: str = "weights") -> torch.Tensor:
     """bool n: the samples of one fold of the weights sidecar; a fold holds all samples of its images or none.
 
     Raises:

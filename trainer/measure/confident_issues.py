@@ -22,7 +22,7 @@ from pipeline.sidecar import write_sidecar
 from trainer.data.protocol import Store
 from trainer.models.frozen.embeddings import EmbeddingCache
 from trainer.models.judge import Judge
-from trainer.models.looking import look_through
+from trainer.models.looking import guess_through
 from trainer.models.protocol import TextTokens
 
 SIDECAR = "confident"
@@ -58,13 +58,11 @@ def find_issues(
     height, width = store.size_hw
     labels = np.empty((len(store), height, width), np.int64)
     marked = np.empty((len(store), height, width), np.float32)
-    for where, sight in look_through(model, store, tokenizer=tokenizer, cache=cache):
-        if sight.guess is None:
-            raise ValueError(
-                "discriminate.confident needs the guess of the discriminator, and this kind of model has none; "
-                "use model.kind=tiny, or leave it off"
-            )
-        marked[where] = sight.guess.sigmoid().cpu().numpy()[:, 0]
+    wanted_by = "discriminate.confident"
+    for where, guess in guess_through(
+        model, store, tokenizer=tokenizer, wanted_by=wanted_by, cache=cache
+    ):
+        marked[where] = guess
         rows = np.arange(where.start, where.stop)
         labels[where] = store.frames(rows).target.numpy() >= 128
     probabilities = np.stack([1.0 - marked, marked], 1)

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from trainer.data.protocol import Store
 from trainer.data.sampler import plain_batches
@@ -30,3 +32,25 @@ def look_through(
         if embedding is not None:
             embedding = embedding.to(device)
         yield where, model.look(image.to(device), tokens.to(device), embedding)
+
+
+def guess_through(
+    model: Judge,
+    store: Store,
+    *,
+    tokenizer: TextTokens,
+    wanted_by: str,
+    cache: EmbeddingCache | None = None,
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """(rows, what the discriminator itself would draw, chances bhw in [0, 1]), in dataset order.
+
+    Raises:
+        ValueError: the discriminator does not guess, which `wanted_by`, a key of the recipe, needs.
+    """
+    for where, sight in look_through(model, store, tokenizer=tokenizer, cache=cache):
+        if sight.guess is None:
+            raise ValueError(
+                f"{wanted_by} needs the guess of the discriminator, and this kind of model has none; "
+                "use model.kind=tiny, or leave it off"
+            )
+        yield where, sight.guess.sigmoid().float().cpu().numpy()[:, 0]

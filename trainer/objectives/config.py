@@ -73,6 +73,9 @@ class DiscriminateConfig(Strict):
     f: Literal["identity", "affine", "clip", "ratio", "dwbc"] = "ratio"
     """f behind the sidecar's `weight` column; fit applies its own f to p_clean."""
     zero_below: float = Field(default=0.0, ge=0, le=1)
+    guesses: bool = False
+    """Also write the sidecar `NAME_guesses`: what the folds' discriminators would have drawn, out of sample, for
+    `weight.correct`."""
     confident: bool = False
     """Also write the sidecar `confident`: labels that the folds' guesses contradict (measure.confident_issues)."""
     confident_share: float = Field(default=0.5, gt=0, lt=1)

@@ -11,7 +11,7 @@ from pipeline.config import Strict
 
 Method = Literal[
     "uniform", "gold_only", "dwsl", "given", "self_paced", "small_loss", "co_teaching", "co_teaching_plus", "elr",
-    "gmm_split", "confident", "importance", "joint",
+    "gmm_split", "confident", "importance", "joint", "perfect_filter",
 ]  # fmt: skip
 
 
@@ -23,6 +23,9 @@ class WeightConfig(Strict):
     """dwsl, joint: from p_clean to a weight (trainer.weighting.dwsl)."""
     zero_below: float = Field(default=0.0, ge=0, le=1)
     """dwsl, joint: machine samples with p_clean below this count nothing."""
+    correct: float = Field(default=0.0, ge=0)
+    """dwsl: weight of a machine sample below `zero_below`, which then learns the discriminators' out-of-sample guess in
+    place of its label; 0: it is left out."""
     gold_weight: float | None = Field(default=None, ge=0)
     """Weight of a gold sample; None: what `f` gives a label that is clean for certain (dwsl, joint), 1 (the others)."""
     noise_rate: float = Field(default=0.5, ge=0, lt=1)

@@ -11,6 +11,9 @@ be read from what is published, so f is pluggable. What its code and its ancesto
 - dwbc: 0 below d = 0.5, then the ratio; and gold by its own rule `7.5 - (0.5 / (d (1 - d)) + 1)`.
 
 Gold is clean for certain, so it gets f(1), apart from dwbc's rule, which reads the gold sample's own d.
+
+Ours: samples whose label is not believed may learn something else in its place (trainer.data.guesses), and count a
+constant.
 """
 
 from collections.abc import Callable
@@ -72,7 +75,8 @@ class Dwsl:
 
     Args:
         f: one of `F`.
-        zero_below: machine samples with p_clean below this count nothing.
+        zero_below: machine samples with p_clean below this are not believed.
+        corrected: how much these count; 0 where their labels are targets.
         gold_weight: weight of every gold sample; None: f(1), or DWBC's own rule.
     """
 
@@ -80,19 +84,25 @@ class Dwsl:
     reads_losses = False
 
     def __init__(
-        self, *, f: str = "ratio", zero_below: float = 0.0, gold_weight: float | None = None
+        self,
+        *,
+        f: str = "ratio",
+        zero_below: float = 0.0,
+        corrected: float = 0.0,
+        gold_weight: float | None = None,
     ) -> None:
         if f not in F:
             raise ValueError(unknown("weight function f", f, sorted(F)))
         self.f = f
         self.zero_below = zero_below
+        self.corrected = corrected
         self.gold_weight = gold_weight
 
     def __call__(self, losses: Tensor, context: Context) -> Tensor:
         """mb losses -> mb weights."""
         d = context.p_clean.detach().to(losses.dtype)
         machine = F[self.f](d)
-        machine = torch.where(d < self.zero_below, torch.zeros_like(machine), machine)
+        machine = torch.where(d < self.zero_below, self.corrected, machine)
         return torch.where(context.is_gold, self._gold(d), machine).expand_as(losses)
 
     def _gold(self, d: Tensor) -> Tensor:

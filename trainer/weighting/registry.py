@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+from pipeline.sidecar import guesses_sidecar
 from trainer.weighting.co_teaching import CoTeaching
+from trainer.weighting.confident import SIDECAR as CONFIDENT
 from trainer.weighting.confident import Confident, read_issues
 from trainer.weighting.config import WeightConfig
 from trainer.weighting.dwsl import Dwsl
@@ -10,13 +12,24 @@ from trainer.weighting.given import Given
 from trainer.weighting.gmm_split import GmmSplit
 from trainer.weighting.gold_only import GoldOnly
 from trainer.weighting.importance import Importance, resample
+from trainer.weighting.perfect_filter import PerfectFilter, good_labels
 from trainer.weighting.protocol import Known, Weigher
 from trainer.weighting.self_paced import SelfPaced
 from trainer.weighting.small_loss import SmallLoss
 from trainer.weighting.uniform import Uniform
 
-SIDECARS = {"dwsl": "weights", "given": "weights", "confident": "confident"}
-"""The sidecar of `maskmix discriminate` that a method reads; the others read none."""
+WEIGHTS = "weights"
+ORACLES = ("perfect_filter",)
+"""Methods that read audit gold."""
+
+
+def sidecars(config: WeightConfig, *, weights: str = WEIGHTS) -> tuple[str, ...]:
+    """Names of the sidecars of `maskmix discriminate` that a training reads, where its scores are called `weights`."""
+    if config.method == "confident":
+        return (CONFIDENT,)
+    if config.method == "dwsl" and config.correct:
+        return (weights, guesses_sidecar(weights))
+    return (weights,) if config.method in ("dwsl", "given") else ()
 
 
 def make_weigher(config: WeightConfig, known: Known) -> Weigher:
@@ -33,6 +46,15 @@ def _gold(config: WeightConfig) -> float:
 
 
 def _dwsl(config: WeightConfig, known: Known) -> Weigher:
+    return Dwsl(
+        f=config.f,
+        zero_below=config.zero_below,
+        corrected=config.correct,
+        gold_weight=config.gold_weight,
+    )
+
+
+def _joint(config: WeightConfig, known: Known) -> Weigher:
     return Dwsl(f=config.f, zero_below=config.zero_below, gold_weight=config.gold_weight)
 
 
@@ -73,6 +95,10 @@ def _confident(config: WeightConfig, known: Known) -> Weigher:
     return Confident(is_issue=read_issues(known.root, known.store.ids), gold_weight=_gold(config))
 
 
+def _perfect_filter(config: WeightConfig, known: Known) -> Weigher:
+    return PerfectFilter(is_good=good_labels(known.root, known.store), gold_weight=_gold(config))
+
+
 def _importance(config: WeightConfig, known: Known) -> Weigher:
     drawn = resample(known.store, keep=1.0 - config.noise_rate, seed=known.seed)
     return Importance(drawn=drawn, gold_weight=_gold(config))
@@ -81,9 +107,10 @@ def _importance(config: WeightConfig, known: Known) -> Weigher:
 WEIGHERS: dict[str, Callable[[WeightConfig, Known], Weigher]] = {
     "uniform": _uniform,
     "gold_only": lambda config, known: GoldOnly(),
+    "perfect_filter": _perfect_filter,
     "given": lambda config, known: Given(),
     "dwsl": _dwsl,
-    "joint": _dwsl,  # of the verdicts that trainer.objectives.joint hands it
+    "joint": _joint,  # of the verdicts that trainer.objectives.joint hands it
     "self_paced": _self_paced,
     "small_loss": _small_loss,
     "co_teaching": _co_teaching,

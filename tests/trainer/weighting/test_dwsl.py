@@ -12,7 +12,7 @@ from trainer.data.table import load_table
 from trainer.weighting.config import Method, WeightConfig
 from trainer.weighting.dwsl import DWBC_ALPHA, DWBC_ETA, Dwsl, F, dwbc_gold
 from trainer.weighting.protocol import Context, Known
-from trainer.weighting.registry import make_weigher
+from trainer.weighting.registry import make_weigher, sidecars
 
 METHODS = get_args(Method)
 
@@ -113,3 +113,22 @@ def test_a_constant_belief_weighs_all_machine_samples_alike():
 def test_an_unknown_f_names_the_known_ones():
     with pytest.raises(ValueError, match="did you mean 'ratio'"):
         Dwsl(f="ration")
+
+
+def test_a_label_that_is_not_believed_counts_as_its_correction_does_and_gold_never():
+    weigher = Dwsl(f="identity", zero_below=0.6, corrected=0.5)
+    weights = weigher(
+        torch.zeros(1, 4), context([0.1, 0.59, 0.6, 0.1], [False, False, False, True])
+    )
+    assert weights[0].tolist() == pytest.approx([0.5, 0.5, 0.6, 1.0])
+
+
+def test_what_a_training_reads_follows_from_its_weighting():
+    def of(**weight: object) -> tuple[str, ...]:
+        return sidecars(WeightConfig.model_validate(weight), weights="w")
+
+    assert of(method="dwsl", zero_below=0.6) == ("w",)
+    assert of(method="dwsl", zero_below=0.6, correct=0.5) == ("w", "w_guesses")
+    assert of(method="joint", correct=0.5) == of(method="uniform", correct=0.5) == ()
+    assert of(method="given") == ("w",)
+    assert of(method="confident") == ("confident",)

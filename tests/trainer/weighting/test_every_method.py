@@ -11,7 +11,7 @@ from tests.trainer.weighting.little_run import Run, scored
 from trainer.config import TrainRecipe
 from trainer.methods import DEFAULT_METHODS, METHODS, TWICE
 from trainer.weighting.config import Method
-from trainer.weighting.registry import SIDECARS, WEIGHERS
+from trainer.weighting.registry import WEIGHERS
 
 
 @pytest.fixture
@@ -95,5 +95,4 @@ def test_every_method_of_a_recipe_has_a_weigher_and_a_row():
     assert WEIGHERS.keys() == methods
     rows = {changes.get("weight", {"method": "dwsl"})["method"] for changes in METHODS.values()}
     assert rows == methods - {"given"}
-    assert SIDECARS.keys() <= methods
     assert set(DEFAULT_METHODS) | set(TWICE) <= METHODS.keys()
