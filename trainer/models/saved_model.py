@@ -78,13 +78,18 @@ def seeded(seed: int) -> Iterator[None]:
 def save_model(
     folder: Path, segmenter: nn.Module, *, recipe: TrainRecipe, tokenizer: TextTokens
 ) -> None:
-    """Write both files atomically; the JSON last, with the sha256 of the tensors."""
+    """Write both files atomically; the JSON last, with the sha256 of the tensors.
+
+    What the model was trained from and needs no more is not named; it stands in run.json.
+    """
     trained = sum(p.numel() for p in segmenter.parameters() if p.requires_grad)
-    frozen = {part: asdict(named) for part, named in frozen_parts(recipe.model).items()}
+    revisions = {part: named.revision for part, named in frozen_parts(recipe.model).items()}
+    pinned = with_frozen(recipe.model, revisions)
+    frozen = {part: asdict(named) for part, named in frozen_parts(pinned).items()}
     facts = {
         "frozen": frozen,
         "kind": "maskmix-segmenter",
-        "model": recipe.model.model_dump(mode="json"),
+        "model": pinned.model_dump(mode="json"),
         "parameters": trained,
         "parameters_frozen": sum(p.numel() for p in segmenter.parameters()) - trained,
         "size_hw": list(recipe.data.size_hw),

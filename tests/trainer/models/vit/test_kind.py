@@ -146,7 +146,10 @@ def test_a_model_whose_encoder_learnt_on_needs_the_pretrained_folder_no_more(
     assert not torch.equal(moved.image.encoder.project.weight, start.project.weight)
     shutil.rmtree(pretrained)
     assert torch.equal(load_model(run).segmenter(image, tokens), before)
-    assert json.loads((run / "run.json").read_bytes())["frozen"]["pretrained"]
+    facts = json.loads((run / "model.json").read_bytes())
+    assert (facts["frozen"], facts["model"]["pretrained"]) == ({}, None), "so it can be published"
+    start_of = json.loads((run / "run.json").read_bytes())["frozen"]["pretrained"]
+    assert start_of.startswith("sha256:")
 
 
 def test_training_starts_from_the_pretrained_encoder_and_the_rest_from_the_seed(
