@@ -29,6 +29,9 @@ class TinyConfig(Strict):
     depth: int = Field(default=2, ge=1)
     """Two-way attention blocks."""
     heads: int = Field(default=4, ge=1)
+    judge: Literal["mask", "composite"] = "mask"
+    """What discriminators are shown of a label: the mask, beside the image and a guess of their own; or what the mask
+    leaves of the image, over white."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

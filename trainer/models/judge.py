@@ -76,3 +76,19 @@ class Composing(Judge, Protocol):
     def judge_shown(self, sight: Sight, shown: Tensor) -> Tensor:
         """Verdict logits b of masked images b3hw in [0, 1]."""
         ...
+
+
+def composite_white(image: Tensor, mask: Tensor) -> Tensor:
+    """The image where the mask is 1, white where it is 0, mixed between: `image * mask + (1 - mask)`.
+
+    Args:
+        image: float b3hw in [0, 1].
+        mask: float b1hw in [0, 1]; gradients pass.
+
+    Returns:
+        float b3hw in [0, 1]; times 255 and rounded it is what `trainer.use.effects.overlay` gives.
+    """
+    assert image.is_floating_point(), image.dtype
+    assert mask.is_floating_point(), mask.dtype
+    assert mask.shape == (len(image), 1, *image.shape[2:]), (mask.shape, image.shape)
+    return image * mask + (1.0 - mask)

@@ -50,7 +50,7 @@ def guess_through(
     for where, sight in look_through(model, store, tokenizer=tokenizer, cache=cache):
         if sight.guess is None:
             raise ValueError(
-                f"{wanted_by} needs the guess of the discriminator, and this kind of model has none; "
-                "use model.kind=tiny, or leave it off"
+                f"{wanted_by} needs the guess of the discriminator, and this one has none; "
+                "use model.kind=tiny with model.judge=mask, or leave it off"
             )
         yield where, sight.guess.sigmoid().float().cpu().numpy()[:, 0]

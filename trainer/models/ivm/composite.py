@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainer.models.ivm.llava import Llava
 from trainer.models.ivm.model import two_layers
 from trainer.models.ivm.prompt import Question
-from trainer.models.judge import Sight
+from trainer.models.judge import Sight, composite_white
 
 
 class Composite(nn.Module):
@@ -49,19 +49,3 @@ class Composite(nn.Module):
         """Verdict logits b of what is shown, b3hw in [0, 1]: an image of which a mask has hidden the rest already."""
         state = self.lmm(shown, sight.tokens, pad=self.question.pad, from_end=0)
         return self.head(state)[:, 0]
-
-
-def composite_white(image: Tensor, mask: Tensor) -> Tensor:
-    """The image where the mask is 1, white where it is 0, mixed between: `image * mask + (1 - mask)`.
-
-    Args:
-        image: float b3hw in [0, 1].
-        mask: float b1hw in [0, 1]; gradients pass.
-
-    Returns:
-        float b3hw in [0, 1]; times 255 and rounded it is what `trainer.use.effects.overlay` gives.
-    """
-    assert image.is_floating_point(), image.dtype
-    assert mask.is_floating_point(), mask.dtype
-    assert mask.shape == (len(image), 1, *image.shape[2:]), (mask.shape, image.shape)
-    return image * mask + (1.0 - mask)

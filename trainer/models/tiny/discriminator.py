@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.models.judge import Sight
-from trainer.models.tiny.encoders import ImageEncoder
+from trainer.models.tiny.encoders import ImageEncoder, film
 from trainer.models.tiny.segmenter import Segmenter
 
 
@@ -53,8 +53,8 @@ class Discriminator(nn.Module):
         assert sight.text is not None
         g, text = sight.guess.detach().sigmoid(), sight.text.detach()
         _, f4, f8 = self.eyes(torch.cat([sight.image, mask, g, (mask - g).abs()], 1))
-        f4 = _film(f4, self.film4(text))
-        f8 = _film(f8, self.film8(text))
+        f4 = film(f4, self.film4(text))
+        f8 = film(f8, self.film8(text))
         inside = _pool(f4, nn.functional.avg_pool2d(mask, 4))
         outside = _pool(f4, nn.functional.avg_pool2d(1.0 - mask, 4))
         facts = [inside, outside, f4.amax((2, 3)), f8.mean((2, 3)), text, overlap_facts(mask, g)]
@@ -77,11 +77,6 @@ def overlap_facts(mask: Tensor, guess: Tensor) -> Tensor:
         ],
         1,
     )
-
-
-def _film(features: Tensor, scale_shift: Tensor) -> Tensor:
-    scale, shift = scale_shift[:, :, None, None].chunk(2, 1)
-    return nn.functional.silu(features * (1.0 + scale) + shift)
 
 
 def _pool(features: Tensor, region: Tensor) -> Tensor:

@@ -116,3 +116,9 @@ def place_encoding(h: int, w: int, dim: int) -> Tensor:
     ys = (y[:, None] * frequencies).repeat_interleave(w, 0)
     xs = (x[:, None] * frequencies).repeat(h, 1)
     return torch.cat([ys.sin(), ys.cos(), xs.sin(), xs.cos()], 1)
+
+
+def film(features: Tensor, scale_shift: Tensor) -> Tensor:
+    """Features bchw, scaled and shifted by the text (b 2c), through SiLU."""
+    scale, shift = scale_shift[:, :, None, None].chunk(2, 1)
+    return functional.silu(features * (1.0 + scale) + shift)

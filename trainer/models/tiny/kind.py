@@ -7,8 +7,9 @@ from annotators.models.weights import Named
 from trainer.data.config import DataConfig
 from trainer.data.tokens import Tokenizer, learn_tokenizer
 from trainer.models.config import TinyConfig
+from trainer.models.tiny.composite import Composite
 from trainer.models.tiny.discriminator import Discriminator
-from trainer.models.tiny.encoders import ImageEncoder
+from trainer.models.tiny.encoders import ImageEncoder, TextEncoder
 from trainer.models.tiny.segmenter import Segmenter
 
 
@@ -41,8 +42,16 @@ def build_model(config: TinyConfig, tokens: Tokenizer, *, size_hw: tuple[int, in
 
 def build_discriminator(
     config: TinyConfig, tokens: Tokenizer, *, size_hw: tuple[int, int]
-) -> Discriminator:
-    """One with eyes of its own, to which the mask is a channel of the image."""
+) -> Discriminator | Composite:
+    """One with eyes of its own, to which the mask is a channel of the image, or which see what it leaves of it."""
+    if config.judge == "composite":
+        text = TextEncoder(
+            vocabulary=tokens.size,
+            dim=config.dim,
+            max_tokens=tokens.max_tokens,
+            heads=config.heads,
+        )
+        return Composite(text=text, width=config.width, dim=config.dim)
     guesser = build_model(config, tokens, size_hw=size_hw)
     return Discriminator(guesser=guesser, width=config.width, dim=config.dim)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.trainer.models.tiny_ivm import composite_of, pair_of, tokens_of
 from tests.trainer.models.tiny_llava import save_llava
-from trainer.models.ivm.composite import composite_white
+from trainer.models.judge import composite_white
 from trainer.use.effects import overlay
 
 TEXTS = ["find the red square", "x"]
