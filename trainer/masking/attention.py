@@ -21,7 +21,12 @@ FLAT = 1e-4
 
 
 def attend(tokens: Tensor, *, similarity: Similarity) -> Tensor:
-    """Tokens bld, any real numbers -> A float32 bll in [0, 1], each row adds up to 1.
+    """Tokens bld, any real numbers -> A float32 bll in [0, 1], each row adds up to 1: the softmax of `alike`."""
+    return alike(tokens, similarity=similarity).softmax(2)
+
+
+def alike(tokens: Tensor, *, similarity: Similarity) -> Tensor:
+    """Tokens bld, any real numbers -> Q K^T / sqrt(d), float32 bll.
 
     dot: Q = K = the tokens, so long ones are looked at more; in features of a segmenter that had learnt a little these
     were people, animals and what stood out. cosine: of unit length, so that length plays no part; there what an image
@@ -31,7 +36,7 @@ def attend(tokens: Tensor, *, similarity: Similarity) -> Tensor:
     if similarity == "cosine":
         tokens = functional.normalize(tokens, dim=2)
     scaled = tokens * tokens.shape[2] ** -0.5
-    return torch.bmm(scaled, tokens.transpose(1, 2)).softmax(2)
+    return torch.bmm(scaled, tokens.transpose(1, 2))
 
 
 def column_means(attention: Tensor) -> Tensor:
@@ -45,7 +50,7 @@ def column_means(attention: Tensor) -> Tensor:
 
 def stretched(scores: Tensor) -> Tensor:
     """Scores bl >= 0 -> [0, 1], lowest 0 and highest 1 in each row; a flat row becomes zeros."""
-    low, high = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
+    low, high = scores.aminmax(dim=1, keepdim=True)
     spread = high - low
     flat = spread <= FLAT * high
     return torch.where(
@@ -55,6 +60,6 @@ def stretched(scores: Tensor) -> Tensor:
 
 def or_by_chance(scores: Tensor, chance: Tensor, *, stream: int = 0) -> Tensor:
     """Scores bl >= 0, but uniform numbers from `chance` int64 b in rows that are flat: something must be chosen."""
-    low, high = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
+    low, high = scores.aminmax(dim=1, keepdim=True)
     drawn = uniform(chance, scores.shape[1], stream=stream)
     return torch.where(high - low <= FLAT * high, drawn, scores)

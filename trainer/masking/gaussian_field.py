@@ -17,16 +17,17 @@ Letters: b samples, r s rows and columns of the grid, l = r * s, k sources, h w 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from trainer.masking.attention import (
+    FLAT,
     Similarity,
     attend,
     column_means,
     or_by_chance,
-    stretched,
 )
 from trainer.masking.protocol import Patches, hidden_count, hide_highest
 
@@ -37,6 +38,14 @@ FAR = -80.0
 def gaussians(at: Tensor, of: Tensor, *, sigma: float) -> Tensor:
     """exp(-(x - x_j)^2 / (2 sigma^2)) at places (n,) of sources (..., k): (..., k, n), in one axis; sigma > 0."""
     return torch.exp(((at - of[..., None]).square() * (-0.5 / sigma**2)).clamp(min=FAR))
+
+
+@lru_cache(maxsize=64)
+def grid_gaussians(n: int, sigma: float, device: torch.device) -> Tensor:
+    """Gaussians nn between the n patches of one axis: float32, the same at every step and not to be changed."""
+    with torch.inference_mode(False), torch.no_grad():
+        at = torch.arange(n, device=device, dtype=torch.float32)
+        return gaussians(at, at, sigma=sigma)
 
 
 def field(
@@ -53,26 +62,26 @@ def field(
 
 def grid_field(sources: Tensor, *, sigma: float) -> Tensor:
     """The field of sources at patches, at the patches: sources brs hold I_j there and 0 elsewhere -> R >= 0, brs."""
-    rows, columns = (
-        torch.arange(n, device=sources.device, dtype=sources.dtype) for n in sources.shape[1:]
-    )
-    down, across = gaussians(rows, rows, sigma=sigma), gaussians(columns, columns, sigma=sigma)
+    r, s = sources.shape[1:]
+    down, across = (grid_gaussians(n, sigma, sources.device) for n in (r, s))
     return down @ (sources @ across)
 
 
 def normalised(radiance: Tensor) -> Tensor:
     """R bhw -> strength R / max R in [0, 1], each image by its own peak; no source, no strength."""
     peak = radiance.amax((1, 2), keepdim=True)
-    return radiance / torch.where(peak > 0, peak, 1.0)
+    return radiance / peak.clamp(min=torch.finfo(peak.dtype).tiny)
 
 
 def lit(scores: Tensor, sources: int | Tensor, *, grid_hw: tuple[int, int], sigma: float) -> Tensor:
     """Strength bl in [0, 1] of the field of the `sources` highest (an int, or int64 b) of scores bl >= 0 on a grid.
 
-    Zeros for a row that tells no patch from another: nothing radiates.
+    Importance is the score above the lowest one; to stretch it to [0, 1] would be lost to max R. Zeros for a row that
+    tells no patch from another: nothing radiates.
     """
-    importance = stretched(scores)
-    radiating = (importance * hide_highest(importance, sources)).unflatten(1, grid_hw)
+    low, high = scores.aminmax(dim=1, keepdim=True)
+    chosen = hide_highest(scores, sources) & (high - low > FLAT * high)
+    radiating = ((scores - low) * chosen).unflatten(1, grid_hw)
     return normalised(grid_field(radiating, sigma=sigma)).flatten(1)
 
 

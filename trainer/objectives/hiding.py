@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from trainer.data.batch import Batch
 from trainer.data.chance import uniform
-from trainer.masking.attention import attend, column_means, or_by_chance
+from trainer.masking.attention import alike, column_means, or_by_chance
 from trainer.masking.gaussian_field import lit, residual, visibility
 from trainer.masking.protocol import hidden_count, hide_highest
 from trainer.models.protocol import Features
@@ -63,29 +63,14 @@ class FeatureMask:
         grown = self.config.ratio_growth * progress
         return tuple(ratio + grown for ratio in self.config.ratios[-self.levels :])
 
-    @torch.no_grad()
     def strengths(self, features: Features, chance: Tensor, progress: float) -> list[Tensor]:
         """S of each level at its patches, float32 b r' s' in [0, 1].
 
         chance: int64 b (trainer.data.chance).
         """
-        pooled = [pool(level.float(), most=self.config.patches) for level in features.maps]
-        grids = [(level.shape[2], level.shape[3]) for level in pooled]
-        scores = self._scores(pooled, chance)
-        counts = [
-            hidden_count(ratio, r * s)
-            for ratio, (r, s) in zip(self.ratios(progress), grids, strict=True)
-        ]
         found: dict[int, Tensor] = {}
-        for grid in dict.fromkeys(grids):
-            own = [level for level, other in enumerate(grids) if other == grid]
-            strength = self._strength(
-                torch.cat([scores[level] for level in own]),
-                torch.cat([chance.new_full(chance.shape, counts[level]) for level in own]),
-                chance.repeat(len(own)),
-                grid,
-            )
-            found |= zip(own, strength.unflatten(1, grid).chunk(len(own)), strict=True)
+        for own, strength in self._groups(features, chance, progress):
+            found |= zip(own, strength.chunk(len(own)), strict=True)
         return [found[level] for level in range(self.levels)]
 
     def __call__(
@@ -93,33 +78,61 @@ class FeatureMask:
     ) -> tuple[Features, Tensor]:
         """Masked features, and the share of them that is gone: scalar, mean over levels, samples and patches."""
         k = residual(progress, k0=self.config.k0)
-        strengths = self.strengths(features, chance, progress)
-        maps = tuple(
-            level * spread(visibility(strength, k=k), level, most=self.config.patches)[:, None]
-            for level, strength in zip(features.maps, strengths, strict=True)
-        )
-        gone = torch.stack([strength.mean() for strength in strengths]).mean() * (1.0 - k)
-        return replace(features, maps=maps), gone
+        maps = list(features.maps)
+        gone = torch.zeros((), device=chance.device)
+        for own, strength in self._groups(features, chance, progress):
+            gone += strength.mean() * ((1.0 - k) * len(own) / self.levels)
+            stays = visibility(strength, k=k).chunk(len(own))
+            for level, share in zip(own, stays, strict=True):
+                wide = spread(share, maps[level], most=self.config.patches)
+                maps[level] = maps[level] * wide[:, None]
+        return replace(features, maps=tuple(maps)), gone
 
-    def _scores(self, pooled: Sequence[Tensor], chance: Tensor) -> Sequence[Tensor]:
-        """What decides in each level bcr's' what goes first: bl, >= 0."""
+    @torch.no_grad()
+    def _groups(
+        self, features: Features, chance: Tensor, progress: float
+    ) -> list[tuple[list[int], Tensor]]:
+        """Of each grid the n levels that have it, and their S, one level below the other: (nb) r' s'."""
+        pooled = [pool(level.float(), most=self.config.patches) for level in features.maps]
+        grids = [(level.shape[2], level.shape[3]) for level in pooled]
+        ratios = self.ratios(progress)
+        drawn: Sequence[Tensor] = ()
         if self.config.kind == "random":
-            sizes = [level.shape[2] * level.shape[3] for level in pooled]
-            return uniform(chance, sum(sizes), stream=STREAM).split(sizes, 1)
+            sizes = [r * s for r, s in grids]
+            drawn = uniform(chance, sum(sizes), stream=STREAM).split(sizes, 1)
+        groups: list[tuple[list[int], Tensor]] = []
+        for grid in dict.fromkeys(grids):
+            own = [level for level, other in enumerate(grids) if other == grid]
+            counts = [hidden_count(ratios[level], grid[0] * grid[1]) for level in own]
+            strength = self._strength(
+                torch.cat([drawn[i] for i in own])
+                if drawn
+                else self._salience([pooled[i] for i in own]),
+                torch.cat([chance.new_full(chance.shape, count) for count in counts]),
+                chance,
+                grid,
+            )
+            groups.append((own, strength.unflatten(1, grid)))
+        return groups
+
+    def _salience(self, pooled: Sequence[Tensor]) -> Tensor:
+        """What goes first in n levels bcr's' of one grid: (nb)l, >= 0."""
         tokens = [level.flatten(2).transpose(1, 2) for level in pooled]
-        return [column_means(attend(x, similarity=self.config.similarity)) for x in tokens]
+        likeness = torch.cat([alike(x, similarity=self.config.similarity) for x in tokens])
+        return column_means(likeness.softmax(2))
 
     def _strength(
         self, scores: Tensor, counts: Tensor, chance: Tensor, grid_hw: tuple[int, int]
     ) -> Tensor:
-        """Of levels that stand below one another in the batch: bl of scores bl, counts b and chance b."""
+        """Of n levels that stand below one another in the batch: (nb)l of scores (nb)l, counts nb and chance b."""
         c = self.config
         if c.kind == "rf-gam":
             strength = lit(scores, counts, grid_hw=grid_hw, sigma=c.sigma)
             if c.soft:
                 return strength
             scores = strength
-        return hide_highest(or_by_chance(scores, chance, stream=STREAM), counts).float()
+        again = chance.repeat(len(scores) // len(chance))
+        return hide_highest(or_by_chance(scores, again, stream=STREAM), counts).float()
 
 
 class Hiding(nn.Module):
