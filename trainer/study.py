@@ -44,6 +44,8 @@ class Cell(Strict):
     noise: float | None = Field(default=None, ge=0, le=1)
     gold: float = Field(ge=0, le=1)
     methods: tuple[str, ...] | None = None
+    seeds: int | None = Field(default=None, ge=1)
+    """Where it takes fewer or more than `Study.seeds`."""
 
     @property
     def name(self) -> str:
@@ -131,7 +133,7 @@ def run_study(
             config.load(bench.trainer, _trainer_set(cell, bench)),
             out=out / cell.name,
             methods=methods,
-            seeds=range(study.seeds),
+            seeds=range(cell.seeds or study.seeds),
             workers=workers,
             tell=tell,
         )

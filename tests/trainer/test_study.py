@@ -10,7 +10,7 @@ from trainer.study_file import load
 
 CELLS = [
     {"bench": "tables", "noise": 0.5, "gold": 0.5, "methods": ["gold-only", "uniform"]},
-    {"bench": "tables", "noise": 0.2, "gold": 0.5},
+    {"bench": "tables", "noise": 0.2, "gold": 0.5, "seeds": 2},
 ]
 
 
@@ -59,6 +59,8 @@ def test_a_study_builds_trains_and_chooses_and_is_found_done_the_next_time(tmp_p
     ]
     first, second = ({row["method"] for row in cell["rows"]} for cell in facts["cells"])
     assert first == second == {"gold-only", "uniform"}
+    seeds = [sorted({row["seed"] for row in cell["rows"]}) for cell in facts["cells"]]
+    assert seeds == [[0], [0, 1]]
     assert sum(line.startswith("$ maskmix build") for line in said) == 3
     assert "gold-only" in (tmp_path / "out" / "study.txt").read_text()
     runs = [json.loads(p.read_text()) for p in sorted((tmp_path / "out").glob("*/*/run.json"))]
@@ -85,6 +87,7 @@ def test_the_best_are_those_with_the_highest_mean_and_the_baselines_come_along()
             ("b", 0.4),
             ("b", 0.5),
             ("c", 0.3),
+            ("perfect-filter", 0.95),
             ("clean-only", 1.0),
         ]
     ]
