@@ -5,6 +5,8 @@ a coarse scale, the pieces of the named colour, the pieces that stand out. Stati
 needs a mask of its own until it is chosen.
 """
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from annotators.classical.view import Map, View, smooth
 from annotators.masks import BoolMask
 
 Floats = NDArray[np.float64]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,6 +68,28 @@ def make_layer(view: View, *, scales: Sequence[float]) -> Layer:
         for scale in scales
     )
     return Layer(view=view, saliency=saliency_map(view), partitions=partitions)
+
+
+class Layers:
+    """Layers of the last few views: the instructions of one photograph come one after another.
+
+    Args:
+        scales: as in `make_layer`.
+        most: how many are kept.
+    """
+
+    def __init__(self, *, scales: Sequence[float], most: int = 4) -> None:
+        self._scales, self._most = tuple(scales), most
+        self._kept: OrderedDict[tuple[Size, bytes], Layer] = OrderedDict()
+
+    def of(self, view: View) -> Layer:
+        """The layer of a view; made anew where it was not asked for lately."""
+        key = (view.size_hw, hashlib.sha256(view.rgb.tobytes()).digest())
+        layer = self._kept.pop(key, None)
+        self._kept[key] = layer = layer or make_layer(view, scales=self._scales)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return layer
 
 
 def make_pool(layer: Layer, colours: Sequence[str]) -> Pool:

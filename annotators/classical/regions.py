@@ -11,7 +11,7 @@ import numpy as np
 from annotators.boxes import clip_box
 from annotators.candidate import Candidate, Proposal, Provenance
 from annotators.classical.region_choice import choose
-from annotators.classical.region_pool import Pool, make_layer
+from annotators.classical.region_pool import Layers, Pool
 from annotators.classical.view import View, cut, shrink, smooth
 from annotators.language.noun_phrase import read_phrase
 from annotators.masks import BoolMask, encode_mask
@@ -38,7 +38,8 @@ class RegionsExpert:
         scales: Sequence[float] = (60.0, 300.0),
         margin: float = 0.04,
     ) -> None:
-        self.longest, self.scales, self.margin = longest, tuple(scales), margin
+        self.longest, self.margin = longest, margin
+        self._layers = Layers(scales=scales)
         options = {"longest": longest, "scales": list(scales), "margin": margin}
         self.config_hash = config_hash(self.name, options)
 
@@ -101,7 +102,7 @@ class RegionsExpert:
         self, image: Image, phrases: Sequence[Phrase]
     ) -> tuple[View, Pool, list[tuple[int, float]]]:
         view = shrink(image, longest=self.longest)
-        layer = make_layer(view, scales=self.scales)
+        layer = self._layers.of(view)
         pool, chosen = choose(layer, read_phrase(phrases[0].text if phrases else ""))
         return view, pool, chosen if phrases else []
 

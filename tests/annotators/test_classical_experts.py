@@ -6,6 +6,8 @@ import pytest
 
 from annotators.candidate import Proposal, Provenance
 from annotators.classical.grabcut import GrabCutExpert, colour_model
+from annotators.classical.region_pool import Layers, make_layer
+from annotators.classical.view import shrink
 from annotators.phrase import Phrase
 from annotators.registry import make_expert
 
@@ -116,3 +118,17 @@ def test_a_colour_model_is_a_mixture_with_invertible_covariances():
     assert (np.linalg.eigvalsh(model[0, 20:65].reshape(5, 3, 3)[model[0, :5] > 0]) > 0.5).all()
     flat = colour_model(np.full((20, 3), 7, np.uint8))
     assert flat[0, :5].tolist() == [1.0, 0, 0, 0, 0]
+
+
+def test_the_regions_of_a_photograph_are_made_once_for_its_instructions():
+    image, _ = scene()
+    views = [shrink(np.roll(image, 7 * i, 1), longest=60) for i in range(5)]
+    layers = Layers(scales=(60.0,), most=3)
+    made = [layers.of(view) for view in views]
+    again = shrink(np.roll(image, 28, 1), longest=60)
+    assert layers.of(again) is made[4]
+    assert layers.of(views[0]) is not made[0], "not asked for lately"
+    fresh = make_layer(views[0], scales=(60.0,))
+    assert np.array_equal(layers.of(views[0]).partitions[0], fresh.partitions[0])
+    larger = shrink(np.repeat(np.repeat(views[4].rgb, 2, 0), 2, 1), longest=60)
+    assert layers.of(larger).view.size_hw != made[4].view.size_hw
