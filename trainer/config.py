@@ -18,6 +18,10 @@ from trainer.weighting.config import WeightConfig
 __all__ = ["TrainRecipe", "load", "recipe_hash"]
 
 
+LATER = (("model", "judge", "mask"), ("weight", "correct", 0.0), ("discriminate", "guesses", False))
+"""(section, key, value that changes nothing) of keys that were added to sections."""
+
+
 class TrainRecipe(Strict):
     """One training recipe: `maskmix discriminate`, `fit` and `compare` all read the same file."""
 
@@ -34,11 +38,14 @@ class TrainRecipe(Strict):
     run: RunConfig = Field(default_factory=RunConfig, exclude=True)
 
     @model_serializer(mode="wrap")
-    def _without_later_sections(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_came_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What recipes once did not know is left out where it changes nothing: older hashes stay."""
         kept: dict[str, Any] = dump(self)
         if self.hide == HideConfig():
             del kept["hide"]
+        for section, key, idle in LATER:
+            if key in kept[section] and kept[section][key] == idle:
+                del kept[section][key]
         return kept
 
 

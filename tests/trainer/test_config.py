@@ -4,7 +4,7 @@ from importlib import resources
 
 import pytest
 
-from trainer.config import TrainRecipe, load, recipe_hash
+from trainer.config import LATER, TrainRecipe, load, recipe_hash
 
 SHIPPED = sorted(
     f.name.removesuffix(".yaml")
@@ -78,3 +78,15 @@ def test_a_recipe_without_a_kind_is_of_a_tiny_model_and_keeps_the_hash_it_had():
     silent, said = TrainRecipe(name="a"), {"name": "a", "model": {"kind": "tiny"}}
     assert recipe_hash(silent) == recipe_hash(TrainRecipe.model_validate(said))
     assert "kind" not in silent.model_dump(mode="json")["model"]
+
+
+def test_a_key_that_came_later_is_part_of_the_hash_only_where_it_changes_something():
+    silent = TrainRecipe(name="a")
+    for section, key, idle in LATER:
+        assert key not in silent.model_dump(mode="json")[section]
+        assert getattr(getattr(silent, section), key) == idle
+    said = load("camvid", ["model.judge=composite"])
+    assert said.model_dump(mode="json")["model"]["judge"] == "composite"
+    assert said.model_dump(mode="json")["weight"]["correct"] == 0.5
+    assert TrainRecipe.model_validate(said.model_dump(mode="json")) == said
+    assert recipe_hash(said) != recipe_hash(load("camvid"))
