@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,8 @@ def test_what_the_worker_raises_is_the_row_s_answer_and_it_lives_on(expert):
 def test_a_worker_that_hangs_is_given_up(expert):
     expert.segment_text([picture()], [said("box")])
     process = expert._worker.process
-    expert.timeout = 0.0
+    process.send_signal(signal.SIGSTOP)
+    expert.timeout = 0.2
     row = expert.segment_text([picture()], [said("box")])[0]
     assert isinstance(row, TimeoutError)
     assert process.poll() is not None
