@@ -68,12 +68,12 @@ def test_a_missing_peer_stops_the_benchmark():
 
 
 def test_the_tree_clock_counts_children_that_are_gone():
-    code = "import time\nend = time.process_time() + 0.15\nwhile time.process_time() < end: pass"
+    code = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
     with TreeClock() as clock:
         before = clock.seconds()
         subprocess.run([sys.executable, "-S", "-c", code], check=True)
         spent = clock.seconds() - before
-    assert 0.1 < spent < 1.0
+    assert 0.2 < spent < 2.0
 
 
 def test_made_samples_are_the_same_every_time_and_make_a_dataset(tmp_path):
