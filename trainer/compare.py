@@ -112,7 +112,7 @@ def run_cell(
         out=out / f"{method}-{seed}",
         seed=seed,
         name=method,
-        oracle=method == "clean-only",
+        oracle=changes.get("oracle", False),
     )
     return {"method": method, "seed": seed, "oracle": method in ORACLES, **measured(run, test_root)}
 

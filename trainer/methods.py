@@ -43,7 +43,7 @@ METHODS: dict[str, Mapping[str, Any]] = {
     "confident": {"weight": {"method": "confident", "gold_weight": None}},
     "importance": {"weight": {"method": "importance", "gold_weight": None}},
     "perfect-filter": {"weight": {"method": "perfect_filter", "gold_weight": None}},
-    "clean-only": {"weight": {"method": "uniform", "gold_weight": None}, "gold_share": None},
+    "clean-only": {"weight": {"method": "uniform", "gold_weight": None}, "gold_share": None, "oracle": True},
 }  # fmt: skip
 DEFAULT_METHODS = ("gold-only", "uniform", "uniform-mixed", "dwsl", "clean-only")
 ORACLES = ("perfect-filter", "clean-only")
