@@ -17,6 +17,7 @@ from annotators.masks import BoolMask
 from pipeline.manifest import MANIFEST, read_manifest
 from pipeline.records import Sample
 from pipeline.report import sections
+from pipeline.report.evidence import evidence
 from pipeline.report.facts import Facts, fetch, gather
 from pipeline.report.funnel import funnel
 from pipeline.report.gallery import Card, choose, prediction_card, sample_card
@@ -91,6 +92,7 @@ def write_report(
         missingness=missingness(root, vqa),
         training=sections.training(read),
         evaluation=sections.evaluation(read),
+        evidence=evidence(read),
         comparison=comparison,
         metric_names=METRICS,
         comparison_plot=sections.comparison_plot(comparison) if comparison else None,

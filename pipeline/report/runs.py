@@ -40,6 +40,7 @@ class Result:
     by_style: Mapping[str, Mapping[str, float | None]]
     by_source: Mapping[str, Mapping[str, float | None]]
     predictions: Path | None
+    evidence: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +131,11 @@ def runs_beside(compare: Path, comparison: Comparison) -> list[Run]:
     runs = [read_run(path.parent) for path in sorted(compare.parent.glob("*/run.json"))]
     listed = [run for run in runs if run.method in order]
     return sorted(listed, key=lambda run: (order.index(run.method), run.seed.zfill(9)))
+
+
+def tones_of(runs: Sequence[Run]) -> dict[str, int]:
+    """Method -> the tone of its lines in plots, in order of first appearance."""
+    return {name: tone for tone, name in enumerate(dict.fromkeys(run.method for run in runs))}
 
 
 def read_predictions(path: Path, worst: int) -> list[tuple[str, float, BoolMask]]:
@@ -274,6 +280,7 @@ def _result(path: Path) -> Result:
         by_style={str(k): _numbers(v) for k, v in (stored.get("by_style") or {}).items()},
         by_source={str(k): _numbers(v) for k, v in (stored.get("by_source") or {}).items()},
         predictions=table if table.exists() else None,
+        evidence=stored.get("evidence"),
     )
 
 

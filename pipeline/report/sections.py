@@ -21,7 +21,14 @@ from pipeline.report.plots import (
     share_bars,
     thin,
 )
-from pipeline.report.runs import METRICS, Comparison, Run, read_discriminator, read_weights
+from pipeline.report.runs import (
+    METRICS,
+    Comparison,
+    Run,
+    read_discriminator,
+    read_weights,
+    tones_of,
+)
 
 Section = dict[str, Any]
 HIT = 0.5
@@ -187,7 +194,7 @@ def training(runs: Sequence[Run]) -> Section | None:
     """Training curves of all runs, one colour a method."""
     if not runs:
         return None
-    tones = _tones(runs)
+    tones = tones_of(runs)
     plots = []
     for key, label in CURVES:
         series = [
@@ -299,10 +306,6 @@ def _bins(
         mine = [good for place, (_, good) in zip(places, known, strict=True) if place == number]
         bins.append((number / n, (number + 1) / n, fmean(mine) if mine else 0.0, len(mine)))
     return bins
-
-
-def _tones(runs: Sequence[Run]) -> dict[str, int]:
-    return {name: tone for tone, name in enumerate(dict.fromkeys(run.method for run in runs))}
 
 
 def _last(run: Run, key: str) -> float | None:
