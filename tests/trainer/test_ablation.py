@@ -89,7 +89,24 @@ def test_arms_are_pre_trained_trained_and_measured_and_found_done_the_next_time(
     assert not any(line.startswith("$") for line in said)
 
 
-@pytest.mark.parametrize(("name", "arms"), [("mim", 4), ("hide", 4), ("cfm", 6)])
+@pytest.mark.slow
+def test_a_place_may_change_the_trainings_and_then_every_arm_is_run_there(tmp_path: Path):
+    places = [{"x": x, "fit": [f"data.fraction={x}"]} for x in (0.5, 1.0)]
+    study = read(tmp_path, places=places, ends=[{"name": "whole", "recipe": "vit"}])
+    run(study, out=tmp_path / "out", data=None, workers=1, tell=lambda line: None)
+    found = {
+        path.parts[-3]: json.loads(path.read_text())["recipe"]["data"].get("fraction", 1.0)
+        for path in (tmp_path / "out" / "tables").glob("*/whole/run.json")
+    }
+    assert found == {
+        "scratch-0.5-0": 0.5,
+        "scratch-1-0": 1.0,
+        "random-0.5-0": 0.5,
+        "random-1-0": 1.0,
+    }
+
+
+@pytest.mark.parametrize(("name", "arms"), [("mim", 6), ("hide", 5), ("cfm", 8)])
 def test_the_shipped_ablations_can_be_read(name: str, arms: int):
     found = load(name)
     assert isinstance(found, Ablation)

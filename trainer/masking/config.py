@@ -13,13 +13,18 @@ class MaskingConfig(Strict):
     Adaptive ratios, noise, temperature and delta are of salience; their published values are known where it says so.
     """
 
-    kind: Literal["uniform", "salience", "coloured", "loss-guided"] = "uniform"
-    """uniform: any. salience: what the other patches are most like (SBAM). coloured: where filtered noise is high
-    (ColorMAE). loss-guided: what the model expects to get most wrong (Hard Patches Mining)."""
+    kind: Literal["uniform", "salience", "threshold", "rf-gam", "coloured", "loss-guided"] = (
+        "uniform"
+    )
+    """uniform: any. salience: what the other patches are most like (SBAM). threshold: the same without chance, likeness
+    as attention has it (IMAGE). rf-gam: where the field of the most important patches is strongest (IMAGE). coloured:
+    where filtered noise is high (ColorMAE). loss-guided: what the model expects to get most wrong (Hard Patches
+    Mining)."""
     ratio: float = Field(default=0.75, gt=0, lt=1)
     """Share of the patches that is hidden; with `adaptive`, the middle of it."""
     normalised: bool = True
-    """salience: likeness is the cosine of two patches; false: the product of their tokens, as published."""
+    """salience, threshold, rf-gam: likeness is the cosine of two patches; false: the product of their tokens, in
+    salience as published."""
     temperature: float | None = Field(default=None, gt=0)
     """salience: what likeness is divided by. None: 0.05 for the cosine, and the published 1 for the product."""
     noise: float = Field(default=0.5, ge=0)
@@ -35,7 +40,7 @@ class MaskingConfig(Strict):
     colour: Literal["red", "green", "blue", "purple"] = "green"
     """coloured: which part of the noise's spectrum stays. red: low, blue: high, green: a band, purple: all but it."""
     sigma: float = Field(default=1.0, gt=0)
-    """coloured: reach of the (narrower) Gaussian, in patches."""
+    """coloured: reach of the (narrower) Gaussian; rf-gam: reach of a source; in patches."""
     wider_sigma: float = Field(default=2.0, gt=0)
     """coloured: reach of the wider Gaussian of green and purple, in patches."""
     guided_start: float = Field(default=0.0, ge=0, le=1)

@@ -10,7 +10,7 @@ page and its abstract say that each image has its own ratio; the released code t
 accumulation each part has its own mean, as in the released code, and what is hidden depends on how a batch was cut.
 
 The values of base, spread and delta are not in the released code; 0.75, 0.10 and 0.5 are what a reuse of it by others
-took. Patches that stay visible are rounded; the released code cuts them off.
+took. Of the patches that stay visible a fraction is cut off, as there.
 
 Letters: b samples, l patches.
 """
@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainer.masking.protocol import hidden_count
+from trainer.masking.protocol import DIGITS, hidden_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ class AdaptiveRatio:
     def counts(self, salience: Tensor) -> Tensor:
         """Salience bl in [0, 1] -> int64 b, how many patches are hidden; no number is read on the host."""
         count = salience.shape[1]
-        share = (salience > self.delta).sum(1) / count
+        share = (salience > self.delta).sum(1).double() / count
         if self.per == "batch":
             share = share.mean(0, keepdim=True).expand_as(share)
-        ratio = self.base - self.spread + 2.0 * self.spread * share.double()
-        hidden = count - torch.round(count * (1.0 - ratio)).long()
+        ratio = self.base - self.spread + 2.0 * self.spread * share
+        hidden = count - torch.floor(count * (1.0 - ratio) + DIGITS).long()
         return hidden.clamp(*self.bounds(count))

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+from trainer.masking.attention import Similarity
 from trainer.masking.coloured_noise import ColouredNoise
 from trainer.masking.config import MaskingConfig
+from trainer.masking.gaussian_field import GaussianField
 from trainer.masking.loss_guided import LossGuided
 from trainer.masking.protocol import Masking
 from trainer.masking.ratios import AdaptiveRatio, FixedRatio
 from trainer.masking.salience import Salience
+from trainer.masking.threshold import Threshold
 from trainer.masking.uniform import Uniform
 
 
@@ -30,6 +33,18 @@ def _salience(config: MaskingConfig) -> Masking:
     )
 
 
+def _similarity(config: MaskingConfig) -> Similarity:
+    return "cosine" if config.normalised else "dot"
+
+
+def _threshold(config: MaskingConfig) -> Masking:
+    return Threshold(ratio=config.ratio, similarity=_similarity(config))
+
+
+def _rf_gam(config: MaskingConfig) -> Masking:
+    return GaussianField(ratio=config.ratio, sigma=config.sigma, similarity=_similarity(config))
+
+
 def _coloured(config: MaskingConfig) -> Masking:
     return ColouredNoise(
         ratio=config.ratio,
@@ -46,6 +61,8 @@ def _loss_guided(config: MaskingConfig) -> Masking:
 MASKINGS: dict[str, Callable[[MaskingConfig], Masking]] = {
     "uniform": lambda config: Uniform(ratio=config.ratio),
     "salience": _salience,
+    "threshold": _threshold,
+    "rf-gam": _rf_gam,
     "coloured": _coloured,
     "loss-guided": _loss_guided,
 }

@@ -15,7 +15,7 @@ from trainer.masking.gaussian_field import (
     residual,
     visibility,
 )
-from trainer.masking.protocol import Patches
+from trainer.masking.protocol import Patches, hidden_count
 from trainer.masking.threshold import Threshold
 
 
@@ -102,7 +102,7 @@ def test_the_sources_are_the_share_of_patches_that_the_others_look_at_most():
 def test_exactly_the_ratio_is_hidden(kind, ratio: float):
     patches = made_patches()
     masking = kind(ratio=ratio)
-    count = 24 - round(24 * (1 - ratio))
+    count = hidden_count(ratio, 24)
     assert masking.bounds(24) == (count, count)
     assert masking(patches).sum(1).tolist() == [count] * 3
 

@@ -19,6 +19,9 @@ CASES: dict[str, dict[str, Any]] = {
     "published": {"kind": "salience", "normalised": False},
     "adaptive": {"kind": "salience", "adaptive": "image", "spread": 0.2},
     "adaptive-batch": {"kind": "salience", "adaptive": "batch", "spread": 0.2},
+    "threshold": {},
+    "rf-gam": {},
+    "rf-gam-products": {"kind": "rf-gam", "normalised": False, "sigma": 0.5},
     "coloured": {},
     "red": {"kind": "coloured", "colour": "red"},
     "blue": {"kind": "coloured", "colour": "blue"},
@@ -83,10 +86,22 @@ def test_what_a_sample_hides_hangs_on_no_other_sample_and_not_on_its_place(name:
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_chance_plays_a_part_and_is_the_samples(name: str):
+def test_chance_is_the_samples_and_plays_a_part_but_where_importance_decides(name: str):
     masking, patches = make_masking(EACH[name]), asked()
     assert torch.equal(masking(patches), masking(patches))
-    assert not torch.equal(masking(patches), masking(replace(patches, chance=keys(5, range(6)))))
+    otherwise = masking(replace(patches, chance=keys(5, range(6))))
+    decided = EACH[name].kind in ("threshold", "rf-gam")
+    assert torch.equal(masking(patches), otherwise) == decided
+
+
+@pytest.mark.parametrize("kind", ["threshold", "rf-gam"])
+def test_a_recipe_says_how_alike_patches_are_and_how_far_a_source_reaches(kind: Any):
+    patches = asked()
+    plain = make_masking(MaskingConfig(kind=kind, ratio=0.6))(patches)
+    for changes in ({"normalised": False}, {"sigma": 3.0}):
+        other = make_masking(MaskingConfig.model_validate({"kind": kind, "ratio": 0.6, **changes}))
+        differs = not torch.equal(plain, other(patches))
+        assert differs == (kind == "rf-gam" or "normalised" in changes)
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -1,10 +1,12 @@
 """SBAM's salience against three plain lines, and what is hidden by it."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from trainer.data.chance import keys
+from trainer.data.chance import keys, uniform
 from trainer.masking.attention import stretched
 from trainer.masking.protocol import Patches
 from trainer.masking.ratios import AdaptiveRatio, FixedRatio
@@ -107,6 +109,29 @@ def test_a_patch_more_salient_by_the_noise_is_hidden_before_the_other():
         tried += int(surely.sum())
     assert tried > 10_000
     assert violations == 0
+
+
+def test_what_is_hidden_is_highest_in_salience_plus_half_of_chance():
+    x = tokens(b=50)
+    asked = patches(x)
+    keyed = stretched(plain(x, normalised=True, temperature=0.05)) + 0.5 * uniform(asked.chance, 24)
+    expected = torch.zeros(50, 24, dtype=torch.bool).scatter(1, keyed.topk(12, 1).indices, True)
+    hidden = Salience(ratio=HALF)(asked)
+    assert (hidden == expected).float().mean() > 0.999  # two keys may differ in a last digit
+
+
+@pytest.mark.parametrize("per", ["image", "batch"])
+def test_an_image_hides_as_many_as_its_salience_without_chance_says(per: Any):
+    """K = floor(L (1 - (m - v + 2 v y))), y the share of its patches whose salience is above delta."""
+    x = tokens(b=50)
+    ratio = AdaptiveRatio(base=0.6, spread=0.3, delta=0.4, per=per)
+    hidden = Salience(ratio=ratio)(patches(x))
+    y = (stretched(plain(x, normalised=True, temperature=0.05)) > 0.4).double().mean(1)
+    if per == "batch":
+        y = y.mean().expand(50)
+    visible = (24 * (1 - (0.3 + 0.6 * y)) + 1e-6).floor().long()
+    assert (~hidden).sum(1).tolist() == visible.tolist()
+    assert (len(set(visible.tolist())) == 1) == (per == "batch")
 
 
 def test_much_noise_is_random_masking():

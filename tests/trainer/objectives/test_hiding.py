@@ -59,6 +59,37 @@ def test_the_ratio_of_each_level_is_exact_and_rises_with_the_level_and_the_train
     assert counts[0.999] == [18, 30, 42]
 
 
+def importance(level: torch.Tensor, cell: int) -> torch.Tensor:
+    """How much the patches of a level look at each of them, without itself: bl, as three plain lines."""
+    x = torch.nn.functional.avg_pool2d(level, cell).flatten(2).transpose(1, 2)
+    a = (x @ x.transpose(1, 2) / x.shape[2] ** 0.5).softmax(2)
+    return (a.sum(1) - a.diagonal(dim1=1, dim2=2)) / (x.shape[1] - 1)
+
+
+def test_what_goes_first_is_what_the_other_patches_look_at_most():
+    found = features()
+    hidden = mask("threshold", ratios=(0.25, 0.25, 0.5)).strengths(found, chance(), 0.0)
+    for level, cell, strength, count in zip(
+        found.maps, (4, 2, 1), hidden, (12, 12, 24), strict=True
+    ):
+        first = importance(level, cell).topk(count, 1).indices
+        expected = torch.zeros(3, 48).scatter(1, first, 1.0)
+        assert torch.equal(strength.flatten(1), expected)
+
+
+def test_a_field_is_the_double_sum_over_the_patches_that_are_looked_at_most():
+    found = features()
+    soft = mask(sigma=1.3, ratios=(0.25, 0.25, 0.5)).strengths(found, chance(), 0.0)
+    places = torch.cartesian_prod(torch.arange(6.0), torch.arange(8.0))
+    light = torch.exp(-torch.cdist(places, places).square() / (2 * 1.3**2))
+    for level, cell, strength, count in zip(found.maps, (4, 2, 1), soft, (12, 12, 24), strict=True):
+        scores = importance(level, cell)
+        sources = torch.zeros_like(scores).scatter(1, scores.topk(count, 1).indices, 1.0)
+        field = (sources * (scores - scores.amin(1, keepdim=True))) @ light
+        expected = (field / field.amax(1, keepdim=True)).unflatten(1, (6, 8))
+        torch.testing.assert_close(strength, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_field_has_the_ratio_of_sources_and_is_soft_around_them():
     narrow = mask(sigma=0.01, ratios=(0.25, 0.25, 0.5), ratio_growth=0.0)
     wide = mask(sigma=1.0, ratios=(0.25, 0.25, 0.5), ratio_growth=0.0)
