@@ -6,6 +6,7 @@ losses and weights are added on the device; flags of the host go through gloo on
 its GPU to learn that it should stop. All ranks hold the same sums and so come to the same decisions.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -96,8 +97,12 @@ class World:
         self.largest(0)()
 
 
-def choose_device(wanted: str, *, local_rank: int = 0) -> torch.device:
+def choose_device(wanted: str, *, local_rank: int | None = None) -> torch.device:
     """The device that `run.device` names, for one of the processes of a machine.
+
+    Args:
+        wanted: `run.device`.
+        local_rank: which of the processes; None: this one is on its own, and takes torch's current GPU.
 
     Raises:
         ValueError: a GPU is wanted, and torch sees none, or fewer than there are processes.
@@ -105,6 +110,8 @@ def choose_device(wanted: str, *, local_rank: int = 0) -> torch.device:
     seen = torch.cuda.device_count()
     if wanted == "cpu" or (wanted == "auto" and not seen):
         return torch.device("cpu")
+    if local_rank is None:
+        local_rank = torch.cuda.current_device() if seen else 0
     if local_rank >= seen:
         raise ValueError(
             f"run.device is {wanted!r} and torch sees {seen} GPUs; process {local_rank} of this machine has none: "
@@ -133,6 +140,9 @@ def joined(device: str) -> Iterator[World]:
     try:
         yield world_of_group(place)
     finally:
+        # whoever still holds the group keeps its threads alive, and one that drops the last tensor while Python ends
+        # aborts the process; models wrapped for it lie in cycles
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -2,7 +2,8 @@
 
 Small models gain more from that than from threads inside one training. Fresh processes (spawn): a fork of a process in
 which torch runs threads can hang. One thread each also means that how many run at once changes no number; a training
-with more threads may differ from one with fewer in the last bits.
+with more threads may differ from one with fewer in the last bits. Where there are several GPUs, the processes take
+them in turn.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,9 @@ def run_side_by_side(
         for index, job in enumerate(jobs):
             yield index, work(*job)
         return
+    context = get_context("spawn")
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        workers, mp_context=context, initializer=_settle, initargs=(context.Value("i", 0),)
     ) as pool:
         pending = {pool.submit(work, *job): index for index, job in enumerate(jobs)}
         try:
@@ -42,3 +44,12 @@ def run_side_by_side(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _settle(turn: Any) -> None:
+    """Make this process one of several: one thread, and one of the GPUs."""
+    torch.set_num_threads(1)
+    with turn.get_lock():
+        number, turn.value = turn.value, turn.value + 1
+    if (gpus := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(number % gpus)  # what trainer.engine.distributed.choose_device takes

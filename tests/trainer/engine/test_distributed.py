@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -61,13 +60,10 @@ out = Path""",
 
 def torchrun(*words: str, **options: object) -> subprocess.Popen[str]:
     """Two processes that meet on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-        "--master-addr", "127.0.0.1", "--master-port", str(port), *words,
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1", *words,
     ]  # fmt: skip
     return subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -200,10 +196,24 @@ def test_a_signal_to_one_process_stops_all_of_them_at_one_step_and_the_run_goes_
     loaded = load_checkpoint(out / "checkpoints")
     assert loaded is not None
     assert loaded[0] == int(stopped[0])
+    assert json.loads((out / "run.json").read_text())["lanes"] == 2
     fit(squares, recipe, out=out, stop_at=loaded[0] + 2)
     after = load_checkpoint(out / "checkpoints")
     assert after is not None
     assert after[0] == loaded[0] + 2
+
+
+@pytest.mark.slow
+def test_a_run_that_one_process_began_is_not_dealt_anew_to_two(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    """With other lanes the rest of an epoch would miss samples and repeat others."""
+    fit(squares, recipe, out=tmp_path / "run", stop_at=1)
+    process = torchrun(*fit_words(squares, recipe, tmp_path / "run"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "was begun by 1 process(es)" in errors
+    assert "data.lanes=2" in errors
 
 
 def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch):
