@@ -27,8 +27,8 @@ class Sight:
     text: Tensor | None = None
     features: Features | None = None
 
-    def pick(self, rows: Tensor) -> "Sight":
-        """Some of the samples: `rows` is bool b, or indices."""
+    def pick(self, rows: Tensor | slice) -> "Sight":
+        """Some of the samples: `rows` is bool b, indices, or a stretch."""
         return Sight(
             image=self.image[rows],
             tokens=self.tokens[rows],
@@ -38,7 +38,7 @@ class Sight:
         )
 
 
-def _pick(features: Features, rows: Tensor) -> Features:
+def _pick(features: Features, rows: Tensor | slice) -> Features:
     return replace(
         features,
         maps=tuple(m[rows] for m in features.maps),

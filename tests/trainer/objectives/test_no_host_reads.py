@@ -11,9 +11,11 @@ from tests.trainer.objectives.little_batch import little_batch, segmenter
 from trainer.losses import mean_where
 from trainer.models.light_head import LightHead
 from trainer.models.peers import Peers
+from trainer.models.tiny.discriminator import Discriminator
 from trainer.objectives.config import DiscriminateConfig, LossConfig
 from trainer.objectives.early_learning import EarlyLearning
 from trainer.objectives.joint import Joint
+from trainer.objectives.label_quality import LabelQuality
 from trainer.objectives.segmentation import Segmentation
 from trainer.weighting.co_teaching import CoTeaching
 from trainer.weighting.confident import Confident
@@ -73,6 +75,12 @@ def test_neither_do_the_regulariser_and_the_joint_form():
     judge = DiscriminateConfig(judged=0.5)
     joint = Joint(loss=LossConfig(), judge=judge, head=head, weigher=Dwsl(), warmup=0.1)
     step_of(joint, segmenter())
+
+
+@pytest.mark.parametrize("loss", ["pu", "bce"])
+def test_neither_does_what_teaches_the_discriminator(loss: Any):
+    judge = Discriminator(guesser=segmenter(), width=8, dim=16)
+    step_of(LabelQuality(config=DiscriminateConfig(loss=loss, judged=0.5)), judge)
 
 
 def test_a_read_would_be_noticed():
