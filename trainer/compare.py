@@ -12,9 +12,9 @@ from typing import Any
 
 from annotators.registry import unknown
 from pipeline.shards import write_atomic
-from pipeline.sidecar import guesses_sidecar, sidecar_path
+from pipeline.sidecar import guesses_sidecar, read_sidecar, sidecar_path
 from trainer.config import TrainRecipe
-from trainer.discriminate import discriminate
+from trainer.discriminate import MADE_BY, discriminate, made_by
 from trainer.engine.side_by_side import run_side_by_side
 from trainer.fit import fit
 from trainer.measure.evaluate import dataset_name, evaluate
@@ -78,6 +78,11 @@ def compare(
             workers=workers,
             confident_only=missing == {"confident"},
         )
+    elif _judged_otherwise(train_root, recipe, methods):
+        say(
+            f"discriminator: {train_root} has weights of other settings or another tool; they are used as they are "
+            "(to judge anew as this recipe says, delete its sidecars)"
+        )
     jobs = [(method, seed) for seed in seeds for method in methods]
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     cells = [(train_root, test_root, recipe, method, seed, out) for method, seed in jobs]
@@ -128,6 +133,15 @@ def missing_sidecars(root: Path, recipe: TrainRecipe, methods: Sequence[str]) ->
     """Sidecars that the methods read and the dataset does not have."""
     read = {s for name in methods for s in sidecars(with_changes(recipe, METHODS[name]).weight)}
     return {name for name in read if not sidecar_path(root, name).exists()}
+
+
+def _judged_otherwise(root: Path, recipe: TrainRecipe, methods: Sequence[str]) -> bool:
+    """Whether a method reads weights that are not those which this recipe's discriminators would give."""
+    read = {s for name in methods for s in sidecars(with_changes(recipe, METHODS[name]).weight)}
+    if WEIGHTS not in read:
+        return False
+    told = read_sidecar(root, WEIGHTS).schema.metadata or {}
+    return told.get(MADE_BY.encode()) != made_by(root, recipe).encode()
 
 
 def with_changes(recipe: TrainRecipe, changes: Mapping[str, Any]) -> TrainRecipe:

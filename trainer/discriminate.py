@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotators.calibration import reliability_bins
+from pipeline.manifest import read_manifest
 from pipeline.shards import write_atomic
 from pipeline.sidecar import LABELS, WEIGHTS, labels_sidecar, write_sidecar
 from trainer.config import TrainRecipe
@@ -42,8 +43,14 @@ from trainer.models.registry import build_discriminator, build_tokens
 from trainer.models.saved_judge import save_judge
 from trainer.models.saved_model import seeded
 from trainer.objectives.label_quality import LabelQuality
+from trainer.run_folder import claim
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.dwsl import Dwsl
+
+MADE_BY = "maskmix.made_by"
+"""Key of `made_by` in the metadata of a weights sidecar."""
+WRITTEN = ("f", "zero_below", "guesses", "confident", "confident_share")
+"""Keys of `recipe.discriminate` that say what is written of the answers, and change none."""
 
 
 def discriminate(
@@ -75,7 +82,8 @@ def discriminate(
         What discriminator.json holds (data_cards/FORMAT.md).
 
     Raises:
-        ValueError: the dataset has gold with role "train" on fewer than two images, or no machine label.
+        ValueError: the dataset has gold with role "train" on fewer than two images, or no machine label; or a fold's
+            folder in `out` is of other folds, another recipe or another dataset.
     """
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
@@ -104,23 +112,14 @@ def discriminate(
     weight = dataset_weights(replace(table, p_clean=p_clean), weigher)
     mean = float(weight[~table.is_gold].mean())
     weight = weight / mean if mean > 0 else weight
-    write_sidecar(
-        root,
-        name,
-        pa.table(
-            {
-                "sample_id": list(table.ids),
-                "p_clean": p_clean.numpy(),
-                "weight": weight.numpy(),
-                "fold": fold_of.astype(np.int16),
-            },
-            schema=WEIGHTS,
-        ),
-    )
+    columns = {"sample_id": list(table.ids), "fold": fold_of.astype(np.int16)}
+    judged = columns | {"p_clean": p_clean.numpy(), "weight": weight.numpy()}
+    told = {MADE_BY: made_by(root, recipe)}
+    write_sidecar(root, name, pa.table(judged, schema=WEIGHTS.with_metadata(told)))
     if config.guesses:
         write_guesses(root, sidecar=name, guesses=guesses)
-    judged = {"sample_id": list(table.ids), "p_label": of_labels, "fold": fold_of.astype(np.int16)}
-    write_sidecar(root, labels_sidecar(name), pa.table(judged, schema=LABELS))
+    labels = columns | {"p_label": of_labels}
+    write_sidecar(root, labels_sidecar(name), pa.table(labels, schema=LABELS))
     text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
     write_atomic(root / "sidecars" / "discriminator.json", text.encode() + b"\n")
     return facts
@@ -135,6 +134,8 @@ def score_fold(
     `find_issues` says of the targets, NaN where the recipe does not ask. The guesses for machine samples by id, as PNG;
     none where the recipe does not ask.
     """
+    if folder is not None:
+        claim(folder, {"judges": _learnt_from(root, recipe), "fold": fold, "seed": seed})
     table = load_table(root, size_hw=recipe.data.size_hw)
     fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
     others = take(table, np.flatnonzero(fold_of != fold).tolist())
@@ -164,6 +165,23 @@ def score_fold(
         ):
             guesses |= zip(machines.ids[where], map(encode_guess, guess), strict=True)
     return np.stack([scores, of_labels, *issues]), guesses
+
+
+def made_by(root: Path, recipe: TrainRecipe) -> str:
+    """A hash of what decides the scores beside the seed, which the weights sidecar carries as `MADE_BY`."""
+    told = json.dumps(_learnt_from(root, recipe), sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _learnt_from(root: Path, recipe: TrainRecipe) -> dict[str, Any]:
+    """What the folds' discriminators learn from and how; what is merely written of their answers is left out."""
+    told = recipe.model_dump(mode="json")
+    return {
+        "dataset_hash": read_manifest(root).recipe_hash,
+        "data": {k: v for k, v in told["data"].items() if k not in ("gold_share", "fraction")},
+        "model": told["model"],
+        "discriminate": {k: v for k, v in told["discriminate"].items() if k not in WRITTEN},
+    }
 
 
 def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:

@@ -90,6 +90,12 @@ def test_what_a_method_reads_is_made_first_and_what_is_there_is_left(
     assert [row["method"] for row in result["rows"]] == ["confident", "dwsl"]
     assert (root / "sidecars" / "confident.parquet").exists()
     assert weights.stat().st_mtime_ns == before
+    asked = dwsl.discriminate.model_copy(update={"eta": 0.25})
+    for recipe, odd in ((dwsl, False), (dwsl.model_copy(update={"discriminate": asked}), True)):
+        said: list[str] = []
+        out = tmp_path / f"odd-{odd}"
+        compare(root, squares_test, recipe, out=out, methods=("dwsl-clip",), seeds=(0,), tell=said.append)  # fmt: skip
+        assert any("other settings or another tool" in line for line in said) == odd
 
 
 @pytest.mark.slow

@@ -71,6 +71,11 @@ def test_the_sidecar_scores_every_sample_and_its_weights_have_mean_one(
     assert set(facts) == {
         "folds", "loss", "auc_gold_vs_machine", "auc_good_vs_bad", "roc", "reliability", "leakage_auc",
     }  # fmt: skip
+    asked = recipe.discriminate.model_copy(update={"eta": 0.25})
+    others = {"seed": (recipe, 1), "judges": (recipe.model_copy(update={"discriminate": asked}), 0)}
+    for odd, (other, seed) in others.items():  # judges that may have learnt from what they judge
+        with pytest.raises(ValueError, match=f"fold-0 holds another run .{odd}"):
+            discriminate(squares, other, out=tmp_path / "folds", seed=seed)
     discriminate(squares, recipe, name="second")
     assert read_sidecar(squares, "second").equals(table)
     labels = read_sidecar(squares, "first_labels")
