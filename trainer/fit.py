@@ -29,7 +29,7 @@ from trainer.models.peers import Peers
 from trainer.models.registry import build_model, build_tokens, frozen_parts
 from trainer.models.saved_model import FACTS, save_model, seeded
 from trainer.objectives.registry import make_objective
-from trainer.run_folder import claim, run_facts, start, write_facts
+from trainer.run_folder import claim, run_facts, settle_lanes, start, write_facts
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.protocol import Known, Weigher
 from trainer.weighting.registry import ORACLES, WEIGHTS, make_weigher, sidecars
@@ -153,7 +153,7 @@ def _fit(
     sampler = Sampler(
         table=table,
         tokenizer=tokenizer,
-        config=recipe.data,
+        config=settle_lanes(out, recipe.data, world),
         seed=seed,
         drawn=counted,
         share=Share(rank=world.rank, world=world.size),

@@ -39,7 +39,7 @@ from trainer.models.vit.saved_encoder import FACTS, save_encoder
 from trainer.objectives.cfm import Cfm
 from trainer.objectives.mim import Mim
 from trainer.pretrain_config import PretrainRecipe
-from trainer.run_folder import claim, run_facts, start, write_facts
+from trainer.run_folder import claim, run_facts, settle_lanes, start, write_facts
 
 REJECTS = "rejects.jsonl"
 
@@ -176,7 +176,7 @@ def _pretrain(
     sampler = Sampler(
         table=store,
         tokenizer=words,
-        config=data,
+        config=settle_lanes(out, data, world),
         seed=seed,
         drawn=drawn,
         share=Share(rank=world.rank, world=world.size),

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from pipeline.config import recipe_hash
 from pipeline.shards import write_atomic
+from trainer.data.config import DataConfig
 from trainer.engine.config import RunConfig
 from trainer.engine.distributed import World, joined
 
@@ -102,6 +103,31 @@ def claim(out: Path, facts: Facts, *, write: bool = True) -> None:
             f"{out} holds another run ({', '.join(f'{k}: {_brief(have.get(k))}' for k in odd)}); "
             "choose another folder, or delete this one"
         )
+
+
+def settle_lanes(out: Path, data: DataConfig, world: World) -> DataConfig:
+    """`data` with the lanes that the run in `out` draws from, however many processes go on with it.
+
+    Where the recipe leaves them to the number of processes, those of the first start are kept in run.json: with other
+    lanes an epoch would go on in another order, and miss as many samples as it repeats.
+
+    Raises:
+        ValueError: as many processes as there are now cannot share the lanes of the first start.
+    """
+    if data.lanes is not None:
+        return data
+    if world.leads:
+        facts = json.loads((out / RUN).read_bytes())
+        if "lanes" not in facts:
+            write_facts(out, {**facts, "lanes": world.size})
+    world.meet()
+    lanes = json.loads((out / RUN).read_bytes())["lanes"]
+    if lanes % world.size:
+        raise ValueError(
+            f"{out} was begun by {lanes} process(es), each with a part of the data of its own, which {world.size} "
+            f"cannot share; go on with {lanes} or a divisor, or begin anew with data.lanes={world.size} or a multiple"
+        )
+    return data.model_copy(update={"lanes": lanes})
 
 
 def write_facts(out: Path, facts: Facts) -> None:
