@@ -7,9 +7,9 @@ gold-only and uniform as they come, and uniform-mixed.
 
 - gold-only: only gold is drawn. uniform: all samples as they come. uniform-mixed: uniform weights, mixed batches.
 - dwsl: the recipe as it stands, our best. dwsl-filter: the same, and labels that are not believed are left out instead
-  of corrected. dwsl-F: f as published or coded, without the recipe's cut and gold weight;
+  of corrected. dwsl-F: f as published or coded, of machine and gold samples alike, without the recipe's cut;
   dwsl-dwbc zeroes below 0.5 and weighs gold by DWBC's rule. dwsl-joint: one stage, a light discriminator beside the
-  segmenter, with the recipe's f.
+  segmenter, with the recipe's f and cut.
 - self-paced, small-loss, co-teaching, co-teaching-plus, elr, gmm-split, confident, importance: the rivals
   (trainer.weighting, trainer.objectives.early_learning). Those that must know the share of wrong labels are told
   `weight.noise_rate`. The two kinds of co-teaching train two models and keep the first: twice the computation of a row.
@@ -20,7 +20,7 @@ gold-only and uniform as they come, and uniform-mixed.
 from collections.abc import Mapping
 from typing import Any
 
-PLAIN_DWSL = {"method": "dwsl", "zero_below": 0.0, "correct": 0.0, "gold_weight": None}
+PLAIN_DWSL = {"method": "dwsl", "zero_below": 0.0, "correct": 0.0, "gold_weight": "judged"}
 
 METHODS: dict[str, Mapping[str, Any]] = {
     "gold-only": {"weight": {"method": "gold_only"}, "gold_share": None},
@@ -32,7 +32,7 @@ METHODS: dict[str, Mapping[str, Any]] = {
     "dwsl-clip": {"weight": {**PLAIN_DWSL, "f": "clip"}},
     "dwsl-affine": {"weight": {**PLAIN_DWSL, "f": "affine"}},
     "dwsl-ratio": {"weight": {**PLAIN_DWSL, "f": "ratio"}},
-    "dwsl-dwbc": {"weight": {**PLAIN_DWSL, "f": "dwbc"}},
+    "dwsl-dwbc": {"weight": {**PLAIN_DWSL, "f": "dwbc", "gold_weight": None}},
     "dwsl-joint": {"weight": {"method": "joint"}},
     "self-paced": {"weight": {"method": "self_paced", "gold_weight": None}},
     "small-loss": {"weight": {"method": "small_loss", "gold_weight": None}},

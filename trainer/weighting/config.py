@@ -3,9 +3,9 @@
 Defaults are the papers' where a paper states one for its own setting; what follows from our masks or steps is ours.
 """
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config import Strict
 
@@ -26,8 +26,9 @@ class WeightConfig(Strict):
     correct: float = Field(default=0.0, ge=0)
     """dwsl: weight of a machine sample below `zero_below`, which then learns the discriminators' out-of-sample guess in
     place of its label; 0: it is left out."""
-    gold_weight: float | None = Field(default=None, ge=0)
-    """Weight of a gold sample; None: what `f` gives a label that is clean for certain (dwsl, joint), 1 (the others)."""
+    gold_weight: Annotated[float, Field(ge=0)] | Literal["judged"] | None = None
+    """Weight of a gold sample; None: what `f` gives a label that is clean for certain (dwsl, joint), 1 (the others).
+    judged (dwsl, joint): what `f` gives its own verdict, as IVM's formula has it."""
     noise_rate: float = Field(default=0.5, ge=0, lt=1)
     """small_loss, co_teaching, importance: the share of machine labels to leave out, that is, of wrong ones."""
     forget_warmup: float = Field(default=0.1, ge=0, le=1)
@@ -50,3 +51,12 @@ class WeightConfig(Strict):
     """gmm_split: steps between fits."""
     joint_warmup: float = Field(default=0.1, ge=0, le=1)
     """joint: share of the training before the discriminator's verdicts count; weights are 1 until then."""
+
+    @model_validator(mode="after")
+    def _verdicts_are_there(self) -> Self:
+        if self.gold_weight == "judged" and self.method not in ("dwsl", "joint"):
+            raise ValueError(
+                f"weight.gold_weight is judged and weight.method {self.method}, which asks for no verdict on gold; set "
+                "weight.method=dwsl or joint, or weight.gold_weight to a number"
+            )
+        return self

@@ -6,17 +6,20 @@ be read from what is published, so f is pluggable. What its code and its ancesto
 - identity: d, the posterior.
 - affine: 0.2 + 0.8 d, the form in the released training code.
 - clip: d clipped to [0.1, 0.9], the prototype's.
-- ratio: d / (1 - d) with d clipped to [0.1, 0.9]; for 1:1 batches the density ratio of human to machine labels, so
-  the weighted machine labels stand for the human distribution.
+- ratio: d / (1 - d) with d clipped to [0.1, 0.9]; of a plain discriminator taught on 1:1 batches the density ratio of
+  human to machine labels, so the weighted machine labels stand for the human distribution. One taught by the PU loss
+  says eta p_gold / p_machine, and its ratio is that of good to bad among the machine's labels.
 - dwbc: 0 below d = 0.5, then the ratio; and gold by its own rule `7.5 - (0.5 / (d (1 - d)) + 1)`.
 
-Gold is clean for certain, so it gets f(1), apart from dwbc's rule, which reads the gold sample's own d.
+IVM weighs gold and machine samples alike by f of their own d (`gold_weight: judged`). Ours, since gold is clean for
+certain: f(1). DWBC has a rule for it, which reads the gold sample's own d.
 
 Ours: samples whose label is not believed may learn something else in its place (trainer.data.guesses), and count a
 constant.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -77,7 +80,7 @@ class Dwsl:
         f: one of `F`.
         zero_below: machine samples with p_clean below this are not believed.
         corrected: how much these count; 0 where their labels are targets.
-        gold_weight: weight of every gold sample; None: f(1), or DWBC's own rule.
+        gold_weight: weight of every gold sample; None: f(1), or DWBC's own rule; "judged": f of its own d.
     """
 
     peers = 1
@@ -89,14 +92,14 @@ class Dwsl:
         f: str = "ratio",
         zero_below: float = 0.0,
         corrected: float = 0.0,
-        gold_weight: float | None = None,
+        gold_weight: float | Literal["judged"] | None = None,
     ) -> None:
         if f not in F:
             raise ValueError(unknown("weight function f", f, sorted(F)))
         self.f = f
         self.zero_below = zero_below
         self.corrected = corrected
-        self.gold_weight = gold_weight
+        self.gold_weight: float | Literal["judged"] | None = gold_weight
 
     def __call__(self, losses: Tensor, context: Context) -> Tensor:
         """mb losses -> mb weights."""
@@ -106,6 +109,8 @@ class Dwsl:
         return torch.where(context.is_gold, self._gold(d), machine).expand_as(losses)
 
     def _gold(self, d: Tensor) -> Tensor:
+        if self.gold_weight == "judged":
+            return F[self.f](d)
         if self.gold_weight is not None:
             return torch.full_like(d, self.gold_weight)
         return dwbc_gold(d) if self.f == "dwbc" else F[self.f](torch.ones_like(d))

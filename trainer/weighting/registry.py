@@ -42,6 +42,7 @@ def make_weigher(config: WeightConfig, known: Known) -> Weigher:
 
 
 def _gold(config: WeightConfig) -> float:
+    assert config.gold_weight != "judged", config.method
     return 1.0 if config.gold_weight is None else config.gold_weight
 
 

@@ -104,6 +104,16 @@ def test_gold_counts_as_a_label_that_is_clean_for_certain_whatever_the_discrimin
     assert told[0].tolist() == pytest.approx([1.0, 1.0])
 
 
+@pytest.mark.parametrize("f", sorted(F))
+def test_gold_that_is_judged_counts_as_f_has_its_own_verdict(f: str):
+    """IVM's formula: the expectation of f(d) L over human and machine labels together."""
+    d = [0.05, 0.3, 0.7, 0.95]
+    weights = Dwsl(f=f, zero_below=0.4, gold_weight="judged")(
+        torch.zeros(1, 4), context(d, [True] * 4)
+    )
+    assert torch.equal(weights[0], F[f](torch.tensor(d)))
+
+
 def test_a_constant_belief_weighs_all_machine_samples_alike():
     for f in F:
         weights = Dwsl(f=f)(torch.rand(1, 5), context([0.6] * 5, [False] * 5))
