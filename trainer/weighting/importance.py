@@ -5,10 +5,10 @@ distributions, and resample the raw data without replacement by its log ratio pl
 gold is the target and machine samples are the raw data, and weights are 0 and 1: what is not drawn is not seen.
 
 Ours, since a sample is more than its text: a mask's shape (area, aspect, place, how many pieces cross its box) and the
-coarse colours inside and outside of it become words of their own, hashed into the same buckets. A text has more
-n-grams than a mask has facts, so each of the three views is a bag of its own and its log ratio is the mean over its
-words, which then add up. Buckets are smoothed by one count, gold being few. Like every method that reads no loss it
-can only tell what gold looks like, not whether a mask fits its own instruction.
+coarse colours inside and outside of it become words of their own, hashed into the same buckets. Ours too, since gold is
+few: both distributions are drawn towards the one of all samples, by as many counts as there are buckets in use, so that
+words which gold has not shown yet speak against a sample no more than by their number. Like every method that reads no
+loss it can only tell what gold looks like, not whether a mask fits its own instruction.
 """
 
 import zlib
@@ -67,17 +67,13 @@ def resample(store: Store, *, keep: float, seed: int) -> Tensor:
             "importance: no sample has gold (role 'train'), and machine samples are chosen by their likeness to gold; "
             "build with gold, or choose another weighting"
         )
-    texts = [list(_text(phrasings[0])) for phrasings in store.instructions]
-    shapes: list[list[str]] = []
-    colours: list[list[str]] = []
+    words = [list(_text(phrasings[0])) for phrasings in store.instructions]
     for start in range(0, n, AT_ONCE):
         frames = store.frames(np.arange(start, min(start + AT_ONCE, n)))
-        for image, target in zip(frames.image.numpy(), frames.target.numpy(), strict=True):
-            shapes.append(list(_shape(target / 255.0)))
-            colours.append(list(_colours(image / 255.0, target / 255.0)))
-    score = np.random.default_rng([seed, 3]).gumbel(size=n)
-    for words in (texts, shapes, colours):
-        score += log_ratio(words, is_gold)
+        pixels = zip(frames.image.numpy(), frames.target.numpy(), strict=True)
+        for row, (image, target) in enumerate(pixels, start=start):
+            words[row] += [*_shape(target / 255.0), *_colours(image / 255.0, target / 255.0)]
+    score = np.random.default_rng([seed, 3]).gumbel(size=n) + log_ratio(words, is_gold)
     machine = np.flatnonzero(~is_gold)
     best = machine[np.argsort(-score[machine], kind="stable")[: round(keep * len(machine))]]
     drawn = torch.zeros(n, dtype=torch.bool)
@@ -86,14 +82,23 @@ def resample(store: Store, *, keep: float, seed: int) -> Tensor:
 
 
 def log_ratio(words: Sequence[Sequence[str]], is_gold: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Of each sample's bag of words, the mean of log p(word | gold) - log p(word | machine): float64 n."""
+    """Of each sample's bag of words, the sum of log p(word | gold) - log p(word | machine): float64 n."""
     bags = [np.array([zlib.crc32(w.encode()) % BUCKETS for w in bag], np.int64) for bag in words]
+    sides = [_counts(bags, side) for side in (is_gold, ~is_gold)]
+    both = sides[0] + sides[1]
+    used = np.count_nonzero(both)
+    prior = used * both / max(both.sum(), 1.0)
+    gold, machine = ((counts + prior) / (counts.sum() + used) for counts in sides)
     ratio = np.zeros(BUCKETS)
-    for side, sign in ((is_gold, 1.0), (~is_gold, -1.0)):
-        chosen = [bag for bag, mine in zip(bags, side, strict=True) if mine]
-        counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *chosen]), minlength=BUCKETS)
-        ratio += sign * np.log((counts + 1.0) / (counts.sum() + BUCKETS))
-    return np.array([ratio[bag].mean() if len(bag) else 0.0 for bag in bags])
+    np.log(np.divide(gold, machine, where=both > 0, out=np.ones(BUCKETS)), out=ratio)
+    return np.array([ratio[bag].sum() for bag in bags])
+
+
+def _counts(bags: Sequence[NDArray[np.int64]], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How often each bucket comes up in the chosen bags: float64 BUCKETS."""
+    mine = [bag for bag, is_mine in zip(bags, chosen, strict=True) if is_mine]
+    every = np.concatenate([np.zeros(0, np.int64), *mine])
+    return np.bincount(every, minlength=BUCKETS).astype(np.float64)
 
 
 def _text(text: str) -> Iterator[str]:

@@ -23,8 +23,27 @@ def test_the_ratio_of_a_word_that_gold_uses_more_is_above_that_of_one_it_does_no
     ratio = log_ratio(words, is_gold)
     assert ratio[0] > ratio[4] > ratio[2]
     assert ratio[5] == 0.0
-    smooth = np.log((2 + 1) / (2 + 10_000)) - np.log((1 + 1) / (4 + 10_000))
-    assert ratio[0] == pytest.approx(smooth)
+    # two buckets in use, of six words three are cups: one count of each joins either side
+    cup = np.log((2 + 1) / (2 + 2)) - np.log((1 + 1) / (4 + 2))
+    car = np.log((0 + 1) / (2 + 2)) - np.log((3 + 1) / (4 + 2))
+    assert ratio.tolist() == pytest.approx([cup, cup, car, car, cup + car, 0.0])
+
+
+def test_words_that_both_sides_use_alike_say_nothing():
+    words = [["cup", "car"], ["cup", "car"], ["cup", "car"]]
+    assert log_ratio(words, np.array([True, False, False])) == pytest.approx([0.0] * 3)
+
+
+def test_text_of_the_topic_of_gold_is_drawn_before_other_text():
+    rng = np.random.default_rng(0)
+    tea, road = ["mug", "cup", "pot", "spoon", "jar"], ["car", "bus", "lane", "sign", "van"]
+    on_topic = rng.random(400) < 0.5
+    topics = [rng.choice(tea if on else road, 6) for on in on_topic.tolist()]
+    is_gold = on_topic & (np.arange(400) < 120)
+    score = log_ratio([list(words) for words in topics], is_gold) + rng.gumbel(size=400)
+    machine = np.flatnonzero(~is_gold)
+    best = machine[np.argsort(-score[machine])[: int(on_topic[machine].sum())]]
+    assert on_topic[best].mean() > 0.9
 
 
 def test_as_many_are_drawn_as_asked_the_same_for_a_seed_and_no_gold(table: Table):
