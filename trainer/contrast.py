@@ -7,8 +7,8 @@ Samples that say the same (one instruction, or one image with several) are no ne
 apart cannot be learnt, and in our datasets, where a few instructions stand beside many images, there are many of them.
 The papers' web data has few and they count every other sample as a negative. Known on the device are the token ids that
 are read, after words were dropped, and the image that a row of the dataset belongs to. That two texts mean the same, or
-that an image also shows what another's text asks for, is not known; nor that it shows nothing of what its own asks for, as
-some samples of our rendered tables do.
+that an image also shows what another's text asks for, is not known; nor that it shows nothing of what its own asks
+for, as some samples of our rendered tables do.
 
 Letters: b samples of this process, a samples of all, j width of the joint space, t text tokens.
 """

@@ -82,6 +82,11 @@ class Sampler:
             yield size, self._stream(drawn, 0)
             return
         count = round(gold * size)
+        if 0 < gold < 1 and not 0 < count < size:
+            raise ValueError(
+                f"data.gold_share {gold} of a batch of {size} is {count} gold samples and {size - count} of the "
+                "machine's, so one of the two would never be drawn; raise data.batch, or set gold_share to null"
+            )
         yield count, self._stream(drawn & is_gold, 1)
         yield size - count, self._stream(drawn & ~is_gold, 2)
 

@@ -3,8 +3,8 @@
 The idea that a network fits clean labels before wrong ones, alone: the selection of Co-teaching (arXiv 1804.06872)
 without its second network, so that what the second network is worth can be read off the table. The share that is left
 out grows from 0 to the noise rate over a warm-up, as there (`trainer.losses.kept_share`). Ours: ranks are among the
-machine samples of a batch, and gold always counts, since it is known to be clean. With gradient accumulation a batch
-is what one forward pass holds.
+machine samples of a batch, and gold always counts, since it is known to be clean. A batch is what one
+forward pass of one process holds: cut into few samples by accumulation or many processes, rounding up keeps more of it.
 """
 
 import torch
