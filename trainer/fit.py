@@ -144,7 +144,8 @@ def _fit(
         table = with_guesses(table, root, unsound, sidecar=sidecar)
     texts = (text for phrasings in table.instructions for text in phrasings)
     tokenizer = build_tokens(recipe.model, texts, data=recipe.data)
-    known = Known(store=table, root=root, seed=seed, steps=recipe.optim.steps)
+    steps = recipe.optim.steps
+    known = Known(store=table, root=root, seed=seed, steps=steps, world=world)
     weigher = make_weigher(recipe.weight, known)
     counted = _counted(table, weigher)
     counted &= in_fraction(table.shas, recipe.data.fraction)

@@ -129,20 +129,3 @@ def soft_iou(a: Tensor, b: Tensor) -> Tensor:
     low = torch.minimum(a, b).flatten(1).sum(1)
     high = torch.maximum(a, b).flatten(1).sum(1)
     return torch.where(high > 0, low / high.clamp(min=1e-6), torch.ones_like(high))
-
-
-def kept_share(progress: float, *, noise_rate: float, warmup: float) -> float:
-    """1 - noise rate, reached linearly from 1 over the first `warmup` of the training (Co-teaching's R(t))."""
-    grown = 1.0 if progress >= warmup else progress / warmup
-    return 1.0 - noise_rate * grown
-
-
-def smallest(losses: Tensor, *, among: Tensor, share: float) -> Tensor:
-    """bool mb: for each of m peers the `share` of the samples `among` (bool mb or b) with its smallest losses mb.
-
-    The number is rounded up; of equal losses the first count as smaller. A loss that is no number counts as largest.
-    """
-    among = among.expand_as(losses)
-    rank = torch.where(among, losses, torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
-    count = (share * among.sum(1, keepdim=True) - 1e-6).ceil()
-    return among & (rank < count)

@@ -19,8 +19,7 @@ class OptimConfig(Strict):
     """Decay of an exponential moving average of the parameters, used for the final model; 0 keeps none."""
     accumulate: int = Field(default=1, ge=1)
     """Equal parts that a process cuts its share of a batch into, one forward and backward pass each, to need less
-    memory. Moves only the last bits, but for methods that compare the samples of a batch: they see one part of
-    one process's share."""
+    memory. Moves only the last bits, but for methods that compare the samples of a batch: they see one part."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: matrix products and convolutions of the model under autocast; parameters and losses stay float32."""
     checkpoint_every: int = Field(default=250, ge=1)

@@ -3,8 +3,8 @@
 Everything a step needs comes from (seed, step) and the state in the checkpoint, so a killed run continued gives the
 bytes of an uninterrupted one (on one machine, with the same threads and processes). An objective gives sums; they are
 added over the parts of a batch and over processes and divided once, so the gradient is that of sum(w l) / sum(w) over
-the global batch however it was cut. What an objective makes of a batch's samples together (ranks of losses, the
-discriminator's PU loss) it makes of one part on one process.
+the global batch however it was cut. What an objective makes of a batch's samples together it makes of one
+part: of all processes where it ranks losses, of one process's in the discriminator's PU loss.
 
 Between log lines and checkpoints no number is read on the host. A step whose loss or gradient is not finite is taken
 back by flags on the device (optimiser, average, buffers) and counted there; that there were too many is noticed when

@@ -13,8 +13,9 @@ teaches its gold alone. The saved model is the first peer, and a step costs twic
 import torch
 from torch import Tensor
 
-from trainer.losses import kept_share, smallest
+from trainer.engine.distributed import World
 from trainer.weighting.protocol import Context
+from trainer.weighting.smallest import kept_share, smallest
 
 
 class CoTeaching:
@@ -25,18 +26,26 @@ class CoTeaching:
         warmup: share of the training over which it grows from 0 to that.
         plus: choose among the samples on which the peers disagree.
         gold_weight: weight of gold.
+        world: the processes whose samples are ranked together.
     """
 
     peers = 2
     reads_losses = True
 
     def __init__(
-        self, *, noise_rate: float, warmup: float, plus: bool = False, gold_weight: float = 1.0
+        self,
+        *,
+        noise_rate: float,
+        warmup: float,
+        plus: bool = False,
+        gold_weight: float = 1.0,
+        world: World | None = None,
     ) -> None:
         self.noise_rate = noise_rate
         self.warmup = warmup
         self.plus = plus
         self.gold_weight = gold_weight
+        self.world = world
 
     def __call__(self, losses: Tensor, context: Context) -> Tensor:
         """2b losses -> 2b weights."""
@@ -45,5 +54,5 @@ class CoTeaching:
         if self.plus and context.progress >= self.warmup:
             among = among & context.disagree
         share = kept_share(context.progress, noise_rate=self.noise_rate, warmup=self.warmup)
-        kept = smallest(losses, among=among, share=share).flip(0).to(losses.dtype)
-        return torch.where(context.is_gold, self.gold_weight, kept)
+        kept = smallest(losses, among=among, share=share, world=self.world).flip(0)
+        return torch.where(context.is_gold, self.gold_weight, kept.to(losses.dtype))

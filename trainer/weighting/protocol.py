@@ -4,13 +4,14 @@ Letters: b samples of the batch, m peers trained side by side on the same batche
 the dataset.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
 from trainer.data.protocol import Store
+from trainer.engine.distributed import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +33,15 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Known:
-    """What a weigher may know before the first step: the whole dataset, its folder, the run's seed and its steps."""
+    """What a weigher may know before the first step: the whole dataset, its folder, the run's seed and its steps, and
+    the processes that train together.
+    """
 
     store: Store
     root: Path
     seed: int
     steps: int
+    world: World = field(default_factory=World)
 
 
 class Weigher(Protocol):

@@ -69,7 +69,10 @@ def _self_paced(config: WeightConfig, known: Known) -> Weigher:
 
 def _small_loss(config: WeightConfig, known: Known) -> Weigher:
     return SmallLoss(
-        noise_rate=config.noise_rate, warmup=config.forget_warmup, gold_weight=_gold(config)
+        noise_rate=config.noise_rate,
+        warmup=config.forget_warmup,
+        gold_weight=_gold(config),
+        world=known.world,
     )
 
 
@@ -79,6 +82,7 @@ def _co_teaching(config: WeightConfig, known: Known) -> Weigher:
         warmup=config.forget_warmup,
         plus=config.method == "co_teaching_plus",
         gold_weight=_gold(config),
+        world=known.world,
     )
 
 

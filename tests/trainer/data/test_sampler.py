@@ -80,3 +80,11 @@ def test_plain_batches_cover_the_table_in_order(table: Table):
     batches = list(plain_batches(table, tokenizer=tokenizer, size=20))
     assert [image.shape[0] for _, image, _, _ in batches] == [20, 20, 8]
     assert torch.equal(torch.cat([label for *_, label in batches])[:, 0], table.label.float() / 255)
+
+
+@pytest.mark.parametrize(
+    ("share", "count"), [(0.02, "0 gold samples and 6"), (0.98, "6 gold samples and 0")]
+)
+def test_a_share_that_rounds_to_nothing_is_refused(table: Table, share: float, count: str):
+    with pytest.raises(ValueError, match=f"{count} of the machine's"):
+        sampler(table, share=share, size=6)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trainer.engine.tiny_training import Remembering, lines, run
+from tests.trainer.engine.tiny_training import Choosing, Remembering, lines, run
 from trainer.config import TrainRecipe
 from trainer.engine.checkpoint import load_checkpoint
 from trainer.engine.distributed import choose_device, joined
@@ -27,7 +27,7 @@ PROGRAM = """
 import sys
 from functools import partial
 from pathlib import Path
-from tests.trainer.engine.tiny_training import Remembering, numbers_at, run
+from tests.trainer.engine.tiny_training import Choosing, Remembering, numbers_at, run
 from tests.trainer.engine.test_loop import Spoilt
 from trainer.data.share import Share
 from trainer.engine.distributed import joined
@@ -39,6 +39,7 @@ with joined("cpu") as world:
     go(out / "plain")
     go(out / "accumulated", accumulate=3)
     go(out / "remembered", objective=Remembering())
+    go(out / "chosen", objective=Choosing(world))
     go(out / "stopped", objective=Remembering(), stop_at=8)
     go(out / "stopped", objective=Remembering())
     # only one process meets the step that is not finite
@@ -125,6 +126,12 @@ def test_two_processes_that_accumulate_give_the_weights_of_one(trained: Path, tm
 def test_processes_share_what_an_objective_remembers_of_samples(trained: Path, tmp_path: Path):
     run(tmp_path, objective=Remembering(), clip_norm=1e6)
     near(tmp_path, trained / "remembered")
+
+
+@pytest.mark.slow
+def test_processes_rank_the_losses_of_a_batch_together(trained: Path, tmp_path: Path):
+    run(tmp_path, objective=Choosing(), clip_norm=1e6)
+    near(tmp_path, trained / "chosen")
 
 
 @pytest.mark.slow
