@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from trainer.engine.distributed import World
+from trainer.smallest import kept_share, smallest
 from trainer.weighting.protocol import Context
-from trainer.weighting.smallest import kept_share, smallest
 
 
 class CoTeaching:

@@ -2,7 +2,7 @@
 
 The idea that a network fits clean labels before wrong ones, alone: the selection of Co-teaching (arXiv 1804.06872)
 without its second network, so that what the second network is worth can be read off the table. The share that is left
-out grows from 0 to the noise rate over a warm-up, as there (trainer.weighting.smallest). Ours: ranks are among the
+out grows from 0 to the noise rate over a warm-up, as there (trainer.smallest). Ours: ranks are among the
 machine samples of a batch, and gold always counts, since it is known to be clean. With gradient accumulation a batch is
 what one forward pass of all processes holds.
 """
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from trainer.engine.distributed import World
+from trainer.smallest import kept_share, smallest
 from trainer.weighting.protocol import Context
-from trainer.weighting.smallest import kept_share, smallest
 
 
 class SmallLoss:

@@ -45,7 +45,7 @@ with joined("cpu") as world:
     # only one process meets the step that is not finite
     spoilt = {4, 9} if world.rank else set()
     _, done = go(out / "spoilt", objective=SpoiltShare(spoilt, world))
-    print(world.rank, done.bad_steps, flush=True)
+    print(f"{world.rank} {done.bad_steps}\\n", end="", flush=True)  # in one piece: both write to one pipe
 """.replace(
     "out = Path",
     """

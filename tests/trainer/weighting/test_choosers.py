@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from trainer.smallest import kept_share, smallest
 from trainer.weighting.co_teaching import CoTeaching
 from trainer.weighting.gmm_split import GmmSplit, clean_chance
 from trainer.weighting.protocol import Context
 from trainer.weighting.self_paced import SelfPaced
 from trainer.weighting.small_loss import SmallLoss
-from trainer.weighting.smallest import kept_share, smallest
 
 GOLD = [True, False, False, False, False, False]
 
