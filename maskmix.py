@@ -67,9 +67,15 @@ def discriminate(
     dataset: TrainArgument,
     recipe: TrainRecipeOption = "tiny",
     override: SetOption = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Keep logs here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Keep logs and discriminators here.")
+    ] = None,
     seed: SeedOption = None,
-    workers: WorkersOption = 1,
+    on: OnOption = Place.here,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Discriminators side by side; on Ray, processes for each."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge every machine label out of sample; writes the dataset's weights sidecar."""
@@ -77,10 +83,16 @@ def discriminate(
     from trainer.discriminate import discriminate as judge
 
     facts = judge(
-        _local(dataset), load(recipe, override or []), out=out, seed=seed or 0, workers=workers
+        _local(dataset),
+        load(recipe, override or []),
+        out=out,
+        seed=seed or 0,
+        workers=workers,
+        on=on.value,
     )
     short = {key: value for key, value in facts.items() if not isinstance(value, dict | list)}
-    _say(short, as_json)
+    if os.environ.get("RANK", "0") == "0":
+        _say(short, as_json)
 
 
 @app.command()

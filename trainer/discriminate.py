@@ -5,52 +5,42 @@ instruction nor as gold. Machine samples are judged by their machine label, gold
 thinks of the machine's labels of gold samples stands in a sidecar of its own, since there learning may know the truth
 (trainer.measure.reliability). Audit gold is not learnt from: it only measures how well the scores tell good labels
 (IoU >= 0.5) from bad ones.
+
+The folds' discriminators learn side by side, each in a process, or one after the other in all processes that torchrun
+or Ray started. Pixels come from memory or from the shards, as `data.cache` says.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from annotators.calibration import reliability_bins
-from pipeline.manifest import read_manifest
 from pipeline.shards import write_atomic
 from pipeline.sidecar import LABELS, WEIGHTS, labels_sidecar, write_sidecar
 from trainer.config import TrainRecipe
-from trainer.data.config import DataConfig
-from trainer.data.guesses import encode_guess, write_guesses
-from trainer.data.sampler import Sampler
-from trainer.data.table import Table, load_table, take
-from trainer.data.tokens import Tokenizer, learn_tokenizer
-from trainer.engine.distributed import choose_device
-from trainer.engine.loop import train
+from trainer.data.dataset import Opened, open_dataset
+from trainer.data.guesses import write_guesses
+from trainer.data.truth import label_ious
+from trainer.engine.distributed import World, choose_device, joined, launched
 from trainer.engine.side_by_side import run_side_by_side
-from trainer.losses import SAME
-from trainer.measure.confident_issues import find_issues, write_issues
-from trainer.models.frozen.embeddings import EmbeddingCache, open_cache, through_cache
-from trainer.models.judge import Judge
-from trainer.models.looking import guess_through, look_through
-from trainer.models.protocol import TextTokens
-from trainer.models.registry import build_discriminator, build_tokens
-from trainer.models.saved_judge import save_judge
-from trainer.models.saved_model import seeded
-from trainer.objectives.label_quality import LabelQuality
-from trainer.run_folder import claim
+from trainer.fold_judge import Verdicts, deal_folds, judge_fold, learnt_from, together
+from trainer.measure.confident_issues import write_issues
+from trainer.measure.label_scores import leakage_auc, measure_scores
+from trainer.run_folder import start
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.dwsl import Dwsl
 
 MADE_BY = "maskmix.made_by"
 """Key of `made_by` in the metadata of a weights sidecar."""
-WRITTEN = ("f", "zero_below", "guesses", "confident", "confident_share")
-"""Keys of `recipe.discriminate` that say what is written of the answers, and change none."""
+FACTS = "discriminator.json"
 
 
 def discriminate(
@@ -60,7 +50,8 @@ def discriminate(
     out: Path | None = None,
     seed: int = 0,
     name: str = "weights",
-    workers: int = 1,
+    workers: int | None = None,
+    on: Literal["here", "ray"] = "here",
     confident_only: bool = False,
 ) -> dict[str, Any]:
     """Train K discriminators, write `sidecars/{name}.parquet`, `{name}_labels.parquet` and `discriminator.json`.
@@ -75,254 +66,142 @@ def discriminate(
             stands; None keeps none.
         seed: of folds, parameters and batches.
         name: of the sidecar.
-        workers: trainings side by side (trainer.engine.side_by_side).
+        workers: here: discriminators that learn side by side (trainer.engine.side_by_side), one when None. On Ray:
+            processes that learn each of them together; one for each GPU of the cluster, or one, when None.
+        on: here: this process and its `workers`, or the processes that torchrun started. ray: Ray Train starts them.
         confident_only: write `confident` and leave the other sidecars as they are.
 
     Returns:
         What discriminator.json holds (data_cards/FORMAT.md).
 
     Raises:
-        ValueError: the dataset has gold with role "train" on fewer than two images, or no machine label; or a fold's
-            folder in `out` is of other folds, another recipe or another dataset.
+        ValueError: the dataset has gold with role "train" on fewer than two images, or no machine label; a fold's
+            folder in `out` is of other folds, another recipe or another dataset; or `out` is missing on Ray.
+        Interrupted: SIGTERM or SIGINT came; with `out` the state is saved (trainer.engine.stop).
     """
-    table = load_table(root, size_hw=recipe.data.size_hw)
-    fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
-    found = np.full((4, len(table)), np.nan, np.float64)
-    guesses: dict[str, bytes] = {}
-    jobs = [
-        (root, recipe, fold, seed, None if out is None else out / f"fold-{fold}")
+    root = root.resolve()
+    facts = partial(_facts, root, recipe, seed=seed, name=name, confident_only=confident_only)
+    if on == "here" and not launched():
+        store = open_dataset(root, recipe.data)
+        many = (workers or 1) > 1
+        jobs = [
+            (None if many else store, root, recipe, fold, seed, _folder(out, fold))
+            for fold in range(recipe.discriminate.folds)
+        ]
+        found = run_side_by_side(_judge_apart, jobs, workers=workers or 1)
+        return facts(store, together([verdicts for _, verdicts in found]))
+    if confident_only:
+        raise ValueError("confident_only is not for processes that learn together")
+    target = None if out is None else out.resolve()
+    work = partial(_judge_together, root, recipe, target, seed=seed, facts=facts)
+    if on == "ray":
+        if out is None:
+            raise ValueError(
+                "to judge on Ray name a folder (--out) that all of its machines see; the discriminators are kept there"
+            )
+        start(
+            work,
+            facts=lambda: learnt_from(root, recipe) | {"seed": seed},
+            out=out,
+            finished=None,
+            run=recipe.run,
+            on="ray",
+            workers=workers,
+        )
+    elif workers is not None:
+        raise ValueError("workers is for discriminators side by side; torchrun starts several")
+    else:
+        with joined(recipe.run.device) as world:
+            work(world)
+    told: dict[str, Any] = json.loads((root / "sidecars" / FACTS).read_bytes())
+    return told
+
+
+def _judge_apart(
+    store: Opened | None, root: Path, recipe: TrainRecipe, fold: int, seed: int, folder: Path | None
+) -> Verdicts:
+    """One fold by this process alone, on the device that is its own."""
+    if store is None:
+        store = open_dataset(root, recipe.data)
+    alone = World(device=choose_device(recipe.run.device))
+    return judge_fold(store, root, recipe, fold, seed=seed, folder=folder, world=alone)
+
+
+def _judge_together(
+    root: Path,
+    recipe: TrainRecipe,
+    out: Path | None,
+    world: World,
+    *,
+    seed: int,
+    facts: Callable[[Opened, Verdicts], object],
+) -> None:
+    """All folds, one after the other, by all processes; the first of them writes."""
+    store = open_dataset(root, recipe.data)
+    found = [
+        judge_fold(store, root, recipe, fold, seed=seed, folder=_folder(out, fold), world=world)
         for fold in range(recipe.discriminate.folds)
     ]
-    for fold, (its, theirs) in run_side_by_side(score_fold, jobs, workers=workers):
-        found[:, fold_of == fold] = its
-        guesses |= theirs
-    scores, of_labels, quality, issues = found
-    assert np.isfinite(scores).all()
-    assert np.isfinite(of_labels).all()
+    if world.leads:
+        facts(store, together(found))
+    world.meet()
+
+
+def _folder(out: Path | None, fold: int) -> Path | None:
+    return None if out is None else out / f"fold-{fold}"
+
+
+def _facts(
+    root: Path,
+    recipe: TrainRecipe,
+    store: Opened,
+    said: Verdicts,
+    *,
+    seed: int,
+    name: str,
+    confident_only: bool,
+) -> dict[str, Any]:
+    """Write what the folds say beside the shards, and tell how good it is."""
     config = recipe.discriminate
+    fold_of = deal_folds(store, folds=config.folds, seed=seed)
+    ids, is_gold = list(store.ids), store.is_gold.numpy()
+    assert (said.rows == np.arange(len(ids))).all()
+    assert np.isfinite(said.p_clean).all()
+    assert np.isfinite(said.p_label).all()
     if config.confident:
         share = config.confident_share
-        write_issues(root, ids=table.ids, quality=quality, issues=issues, share=share)
-    facts = {"folds": config.folds, "loss": config.loss, **measure_scores(table, scores)}
-    facts["leakage_auc"] = leakage_auc(table, fold_of)
+        write_issues(root, ids=ids, quality=said.quality, issues=said.issues, share=share)
+    measured = measure_scores(is_gold, label_ious(root, store).numpy(), said.p_clean)
+    facts = {"folds": config.folds, "loss": config.loss, **measured}
+    facts["leakage_auc"] = leakage_auc(store, fold_of)
     if confident_only:
         return facts
-    p_clean = torch.from_numpy(scores.astype(np.float32))
-    weigher = Dwsl(f=config.f, zero_below=config.zero_below)
-    weight = dataset_weights(replace(table, p_clean=p_clean), weigher)
-    mean = float(weight[~table.is_gold].mean())
-    weight = weight / mean if mean > 0 else weight
-    columns = {"sample_id": list(table.ids), "fold": fold_of.astype(np.int16)}
-    judged = columns | {"p_clean": p_clean.numpy(), "weight": weight.numpy()}
+    columns = {"sample_id": ids, "fold": fold_of.astype(np.int16)}
+    p_clean = said.p_clean.astype(np.float32)
+    judged = columns | {"p_clean": p_clean, "weight": _weights(p_clean, store, recipe)}
     told = {MADE_BY: made_by(root, recipe)}
     write_sidecar(root, name, pa.table(judged, schema=WEIGHTS.with_metadata(told)))
     if config.guesses:
-        write_guesses(root, sidecar=name, guesses=guesses)
-    labels = columns | {"p_label": of_labels}
+        write_guesses(root, sidecar=name, guesses=said.guesses)
+    labels = columns | {"p_label": said.p_label}
     write_sidecar(root, labels_sidecar(name), pa.table(labels, schema=LABELS))
     text = json.dumps(facts, indent=1, sort_keys=True, allow_nan=False)
-    write_atomic(root / "sidecars" / "discriminator.json", text.encode() + b"\n")
+    write_atomic(root / "sidecars" / FACTS, text.encode() + b"\n")
     return facts
 
 
-def score_fold(
-    root: Path, recipe: TrainRecipe, fold: int, seed: int, folder: Path | None
-) -> tuple[NDArray[np.float64], dict[str, bytes]]:
-    """What a discriminator that saw only the other folds says of one fold: (float64 4n in dataset order, guesses).
-
-    p_clean of the targets; p_clean of the machine labels, another number where the target is gold; and what
-    `find_issues` says of the targets, NaN where the recipe does not ask. The guesses for machine samples by id, as PNG;
-    none where the recipe does not ask.
-    """
-    if folder is not None:
-        claim(folder, {"judges": _learnt_from(root, recipe), "fold": fold, "seed": seed})
-    table = load_table(root, size_hw=recipe.data.size_hw)
-    fold_of = deal_folds(table, folds=recipe.discriminate.folds, seed=seed)
-    others = take(table, np.flatnonzero(fold_of != fold).tolist())
-    model, tokenizer = train_discriminator(
-        others, recipe, root=root, seed=seed * 1000 + fold, folder=folder
-    )
-    cache = open_cache(root, recipe) if _eyes(model) is not None else None
-    if folder is not None:
-        save_judge(folder, model, recipe=recipe, tokenizer=tokenizer)
-    mine = take(table, np.flatnonzero(fold_of == fold).tolist())
-    scores = score(model, mine, tokenizer=tokenizer, cache=cache)
-    of_labels = scores.copy()
-    gold = np.flatnonzero(mine.is_gold.numpy())
-    if len(gold):
-        theirs = take(mine, gold.tolist())
-        theirs = replace(theirs, target=theirs.label)
-        of_labels[gold] = score(model, theirs, tokenizer=tokenizer, cache=cache)
-    issues = np.full((2, len(mine)), np.nan)
-    if recipe.discriminate.confident:
-        issues[:] = find_issues(model, mine, tokenizer=tokenizer, cache=cache)
-    guesses: dict[str, bytes] = {}
-    if recipe.discriminate.guesses:
-        machines = take(mine, np.flatnonzero(~mine.is_gold.numpy()).tolist())
-        asked = "discriminate.guesses"
-        for where, guess in guess_through(
-            model, machines, tokenizer=tokenizer, wanted_by=asked, cache=cache
-        ):
-            guesses |= zip(machines.ids[where], map(encode_guess, guess), strict=True)
-    return np.stack([scores, of_labels, *issues]), guesses
+def _weights(
+    p_clean: NDArray[np.float32], store: Opened, recipe: TrainRecipe
+) -> NDArray[np.float32]:
+    """f(p_clean) with mean one over the machine's labels, float32 n."""
+    config = recipe.discriminate
+    weigher = Dwsl(f=config.f, zero_below=config.zero_below)
+    weight = dataset_weights(replace(store, p_clean=torch.from_numpy(p_clean)), weigher)
+    mean = float(weight[~store.is_gold].mean())
+    return (weight / mean if mean > 0 else weight).numpy()
 
 
 def made_by(root: Path, recipe: TrainRecipe) -> str:
     """A hash of what decides the scores beside the seed, which the weights sidecar carries as `MADE_BY`."""
-    told = json.dumps(_learnt_from(root, recipe), sort_keys=True)
+    told = json.dumps(learnt_from(root, recipe)["judges"], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
-
-
-def _learnt_from(root: Path, recipe: TrainRecipe) -> dict[str, Any]:
-    """What the folds' discriminators learn from and how; what is merely written of their answers is left out."""
-    told = recipe.model_dump(mode="json")
-    return {
-        "dataset_hash": read_manifest(root).recipe_hash,
-        "data": {k: v for k, v in told["data"].items() if k not in ("gold_share", "fraction")},
-        "model": told["model"],
-        "discriminate": {k: v for k, v in told["discriminate"].items() if k not in WRITTEN},
-    }
-
-
-def deal_folds(table: Table, *, folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each sample, the same for all samples of an image; gold images are spread evenly.
-
-    Raises:
-        ValueError: fewer than two images have gold, so that some fold would be judged without any; or no sample is
-            the machine's.
-    """
-    gold = {sha for sha, is_gold in zip(table.shas, table.is_gold.tolist(), strict=True) if is_gold}
-    if len(gold) < 2 or bool(table.is_gold.all()):
-        raise ValueError(
-            f"{len(gold)} images with gold (role 'train') and {int((~table.is_gold).sum())} machine samples; a "
-            "discriminator needs at least two gold images and some machine labels: label more by hand, or fit uniform"
-        )
-
-    def order(sha: str) -> str:
-        return hashlib.sha256(f"{seed}/{sha}".encode()).hexdigest()
-
-    dealt = [*sorted(gold, key=order), *sorted(set(table.shas) - gold, key=order)]
-    fold = {sha: i % folds for i, sha in enumerate(dealt)}
-    return np.array([fold[sha] for sha in table.shas], np.int64)
-
-
-def train_discriminator(
-    table: Table, recipe: TrainRecipe, *, seed: int, folder: Path | None, root: Path | None = None
-) -> tuple[Judge, TextTokens]:
-    """One discriminator over all samples of `table`, half of every batch gold.
-
-    `root` is the dataset folder that they are of; without it no embeddings are kept, whatever the recipe says.
-    """
-    texts = [text for phrasings in table.instructions for text in phrasings]
-    data = DataConfig(**{**recipe.data.model_dump(), "gold_share": 0.5})
-    tokenizer = build_tokens(recipe.model, texts, data=data)
-    with seeded(seed):
-        model = build_discriminator(recipe.model, tokenizer, size_hw=data.size_hw)
-    drawn = torch.ones(len(table), dtype=torch.bool)
-    sampler = Sampler(table=table, tokenizer=tokenizer, config=data, seed=seed, drawn=drawn)
-    batch_at = sampler.batch_at
-    if root is not None and (eyes := _eyes(model)) is not None:
-        batch_at = through_cache(
-            batch_at, root=root, recipe=recipe, store=table, model=eyes, device=choose_device(recipe.run.device),
-        )  # fmt: skip
-    train(
-        cast(torch.nn.Module, model),
-        objective=LabelQuality(config=recipe.discriminate),
-        batch_at=batch_at,
-        optim=recipe.discriminate.optim,
-        run=recipe.run,
-        folder=folder,
-    )
-    return cast(Judge, model), tokenizer
-
-
-def _eyes(model: Any) -> Any:
-    """The part of a discriminator whose frozen image encoder makes embeddings, if it has one."""
-    guesser = getattr(model, "guesser", None)
-    return guesser if hasattr(guesser, "embed") else None
-
-
-@torch.no_grad()
-def score(
-    model: Judge, table: Table, *, tokenizer: TextTokens, cache: EmbeddingCache | None = None
-) -> NDArray[np.float64]:
-    """p_clean of every sample's target, float64 n in [0, 1]."""
-    cast(torch.nn.Module, model).eval()
-    rows = []
-    for where, sight in look_through(model, table, tokenizer=tokenizer, cache=cache):
-        mask = table.target[where, None].to(sight.image.device).float() / 255.0
-        rows.append(model.judge(sight, mask).sigmoid().cpu())
-    return torch.cat(rows).double().numpy()
-
-
-def measure_scores(table: Table, scores: NDArray[np.float64]) -> dict[str, Any]:
-    """AUCs, ROC and reliability of p_clean; the parts that need audit gold are null or empty without it."""
-    from sklearn.metrics import roc_curve
-
-    is_gold = table.is_gold.numpy()
-    ious = table.label_iou.numpy()
-    audited = ~is_gold & np.isfinite(ious)
-    good = ious[audited] >= SAME
-    judged = scores[audited]
-    roc: dict[str, list[float]] = {"fpr": [], "tpr": []}
-    reliability: list[dict[str, Any]] = []
-    if 0 < good.sum() < len(good):
-        fpr, tpr, _ = roc_curve(good, judged)
-        thin = np.unique(np.linspace(0, len(fpr) - 1, min(len(fpr), 101)).round().astype(int))
-        roc = {
-            "fpr": [round(float(x), 5) for x in fpr[thin]],
-            "tpr": [round(float(x), 5) for x in tpr[thin]],
-        }
-    if len(good):
-        reliability = [
-            {
-                "lo": b.lo,
-                "hi": b.hi,
-                "n": b.n,
-                "p_mean": round(b.mean, 5),
-                "good_share": round(b.share, 5),
-            }
-            for b in reliability_bins(judged, good)
-        ]
-    return {
-        "auc_gold_vs_machine": _auc(is_gold, scores),
-        "auc_good_vs_bad": _auc(good, judged),
-        "reliability": reliability,
-        "roc": roc,
-    }
-
-
-def leakage_auc(table: Table, fold_of: NDArray[np.int64]) -> float | None:
-    """How well a linear probe on image and text alone tells gold samples from machine ones, out of sample.
-
-    What it finds has nothing to do with masks: 0.5 says that the data sets cannot be told apart without looking at
-    the labels. Features are an 8x8 thumbnail and the words of the first phrasing.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    tokenizer = learn_tokenizer([texts[0] for texts in table.instructions], max_words=256)
-    thumbs = torch.nn.functional.adaptive_avg_pool2d(table.images.float() / 255.0, 8).flatten(1)
-    words = _bag([texts[0] for texts in table.instructions], tokenizer)
-    x = torch.cat([thumbs[table.image_of] - 0.5, words], 1).numpy()
-    y = table.is_gold.numpy()
-    scores = np.zeros(len(y))
-    for fold in np.unique(fold_of):
-        mine = fold_of == fold
-        probe = LogisticRegression(C=0.1, class_weight="balanced", max_iter=500)
-        scores[mine] = probe.fit(x[~mine], y[~mine]).decision_function(x[mine])
-    return _auc(y, scores)
-
-
-def _bag(texts: Sequence[str], tokenizer: Tokenizer) -> Tensor:
-    tokens = tokenizer.encode(texts)
-    bag = torch.zeros(len(texts), tokenizer.size)
-    bag.scatter_(1, tokens, 1.0)
-    return bag[:, 1:]
-
-
-def _auc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    if not 0 < positive.sum() < len(positive):
-        return None
-    return round(float(roc_auc_score(positive, scores)), 5)

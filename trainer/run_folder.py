@@ -43,7 +43,7 @@ def start(
     *,
     facts: Callable[[], Facts],
     out: Path,
-    finished: str,
+    finished: str | None,
     run: RunConfig,
     on: Literal["here", "ray"],
     workers: int | None,
@@ -54,7 +54,7 @@ def start(
         work: what each process does, given its world; it must cross to other processes.
         facts: what the folder belongs to; asked before a cluster is.
         out: the run folder.
-        finished: name of the file that a finished run has.
+        finished: name of the file that a finished run has; None: there is none, and `work` is done again.
         run: where it runs.
         on: here: this process, or those that torchrun started. ray: Ray Train starts them.
         workers: how many processes Ray starts; one for each GPU of its cluster, or one, when None.
@@ -71,7 +71,7 @@ def start(
         from trainer.engine.launch import train_on_ray
 
         claim(out, facts())
-        if not (out / finished).exists():
+        if finished is None or not (out / finished).exists():
             train_on_ray(work, folder=out.resolve(), run=run, workers=workers)
         return out
     with joined(run.device) as world:

@@ -1,6 +1,8 @@
 """A real dataset folder, small enough to learn in a second: coloured squares on noise, one instruction a square."""
 
 import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -118,3 +120,14 @@ def recipe() -> TrainRecipe:
             "discriminate": {"folds": 2, "optim": optim},
         }
     )
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """A Ray of this machine with four CPUs, or it starves itself."""
+    import ray
+
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="warning")
+    yield
+    ray.shutdown()

@@ -10,18 +10,16 @@ import torch
 
 from pipeline.sidecar import LABELS, WEIGHTS, read_sidecar
 from tests.trainer.conftest import make_samples, write_dataset
+from tests.trainer.engine.test_distributed import torchrun
 from trainer.config import TrainRecipe
 from trainer.data.guesses import with_guesses
 from trainer.data.table import load_table, take
 from trainer.data.weights import with_weights
-from trainer.discriminate import (
-    deal_folds,
-    discriminate,
-    leakage_auc,
-    measure_scores,
-    score,
-    train_discriminator,
-)
+from trainer.discriminate import discriminate
+from trainer.engine.config import RunConfig
+from trainer.fold_judge import ask, deal_folds, train_discriminator
+from trainer.measure.label_scores import _probed, leakage_auc, measure_scores
+from trainer.models.saved_judge import load_judge
 from trainer.weighting.dataset import dataset_weights
 from trainer.weighting.dwsl import Dwsl
 
@@ -109,7 +107,7 @@ def test_the_guesses_stand_beside_the_scores_when_the_recipe_asks(
 def test_without_audit_gold_what_needs_it_is_null_or_empty(squares: Path):
     table = load_table(squares, size_hw=(16, 24))
     unknown = torch.where(table.is_gold, table.label_iou, torch.nan)
-    facts = measure_scores(replace(table, label_iou=unknown), np.linspace(0, 1, 48))
+    facts = measure_scores(table.is_gold.numpy(), unknown.numpy(), np.linspace(0, 1, 48))
     assert facts["auc_good_vs_bad"] is None
     assert facts["roc"] == {"fpr": [], "tpr": []}
     assert facts["reliability"] == []
@@ -119,7 +117,7 @@ def test_without_audit_gold_what_needs_it_is_null_or_empty(squares: Path):
 def test_the_measures_of_scores_that_are_right_by_construction(squares: Path):
     table = load_table(squares, size_hw=(16, 24))
     good = (table.label_iou >= 0.5).double().numpy()
-    facts = measure_scores(table, 0.1 + 0.8 * good)
+    facts = measure_scores(table.is_gold.numpy(), table.label_iou.numpy(), 0.1 + 0.8 * good)
     assert facts["auc_good_vs_bad"] == 1.0
     assert [b["good_share"] for b in facts["reliability"]] == [0.0, 1.0]
     assert facts["roc"]["tpr"][-1] == 1.0
@@ -156,9 +154,10 @@ def test_a_trained_discriminator_thinks_less_of_masks_of_other_instructions(
     )
     fresh = make_samples(20, gold_every=1, spoil=0.0, seed=4)
     test = load_table(write_dataset(tmp_path / "t", fresh, name="t"), size_hw=(16, 24))
-    own = score(model, test, tokenizer=tokenizer)
+    own, _, _ = ask(model, test, tokenizer=tokenizer)
     swapped = replace(test, target=test.target.reshape(20, 2, 16, 24).flip(1).reshape(40, 16, 24))
-    assert (own > score(model, swapped, tokenizer=tokenizer)).mean() > 0.85
+    other, _, _ = ask(model, swapped, tokenizer=tokenizer)
+    assert (own > other).mean() > 0.85
 
 
 def test_images_that_tell_where_they_are_from_leak_and_the_probe_says_so(squares: Path):
@@ -171,3 +170,87 @@ def test_images_that_tell_where_they_are_from_leak_and_the_probe_says_so(squares
     assert honest is not None
     assert found is not None
     assert found > 0.99 > 0.9 > honest
+
+
+def test_of_many_samples_an_even_choice_is_probed():
+    is_gold = np.arange(1000) % 10 == 0
+    assert _probed(is_gold, most=1000).tolist() == list(range(1000))
+    half = _probed(is_gold, most=100)
+    assert len(set(half.tolist())) == 100
+    assert is_gold[half].sum() == 50
+    assert np.ptp(half) > 900
+    assert is_gold[_probed(is_gold, most=400)].sum() == 100, "all there is"
+    assert is_gold[_probed(~is_gold, most=400)].sum() == 100
+
+
+@pytest.mark.slow
+def test_judges_that_read_shards_leave_the_bytes_of_those_that_read_memory(
+    squares: Path, recipe: TrainRecipe
+):
+    asked = recipe.discriminate.model_copy(update={"guesses": True, "confident": True})
+    left = {}
+    for kept in ("memory", "shards"):
+        data = recipe.data.model_copy(update={"cache": kept})
+        told = recipe.model_copy(update={"data": data, "discriminate": asked})
+        facts = discriminate(squares, told, name="judged")
+        names = ("judged", "judged_labels", "judged_guesses", "confident")
+        files = [(squares / "sidecars" / f"{name}.parquet").read_bytes() for name in names]
+        left[kept] = (facts, files)
+    assert left["memory"] == left["shards"]
+
+
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_judge_as_one_does(
+    squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    """The plain loss is the same however a batch is cut; the PU loss is of each process's part."""
+    asked = recipe.discriminate.model_copy(
+        update={"loss": "bce", "mismatched": 0.0, "guesses": True, "confident": True}
+    )
+    data = recipe.data.model_copy(update={"lanes": 2, "batch": 8})
+    told = recipe.model_copy(update={"discriminate": asked, "data": data})
+    (tmp_path / "told.yaml").write_text(json.dumps(told.model_dump(mode="json")))
+    words = [
+        "-m", "maskmix", "discriminate", str(squares), "--recipe", str(tmp_path / "told.yaml"),
+        "--set", "run.device=cpu", "--out", str(tmp_path / "judges"), "--json",
+    ]  # fmt: skip
+    said, errors = torchrun(*words).communicate(timeout=300)
+    assert errors.count("Traceback") == 0, errors[-3000:]
+    two = read_sidecar(squares, "weights")
+    guesses = read_sidecar(squares, "weights_guesses")
+    issues = read_sidecar(squares, "confident")
+    stored = json.loads((squares / "sidecars" / "discriminator.json").read_text())
+    assert json.loads(said.splitlines()[-1])["leakage_auc"] == stored["leakage_auc"]
+    assert said.count("leakage_auc") == 1, "one of them speaks"
+    assert {p.name for p in (tmp_path / "judges").iterdir()} == {"fold-0", "fold-1"}
+    assert load_judge(tmp_path / "judges" / "fold-1").size_hw == (16, 24)
+    discriminate(squares, told, name="alone")
+    one = read_sidecar(squares, "alone")
+    for column in ("p_clean", "weight"):
+        np.testing.assert_allclose(two[column], one[column], rtol=2e-3, atol=2e-3)
+    for column in ("sample_id", "fold"):
+        assert two[column].equals(one[column])
+    alone = read_sidecar(squares, "alone_guesses")
+    assert guesses["sample_id"].equals(alone["sample_id"])
+    assert len(issues) == len(one) == 48
+    assert float(np.std(one["p_clean"])) > 0.01, "something was learnt"
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore:`use_.*` is deprecated:DeprecationWarning")
+def test_processes_of_a_ray_cluster_judge_together(
+    ray_here: None, squares: Path, recipe: TrainRecipe, tmp_path: Path
+):
+    told = recipe.model_copy(update={"run": RunConfig(device="cpu")})
+    facts = discriminate(squares, told, out=tmp_path, name="far", on="ray", workers=2)
+    assert 0 <= facts["auc_good_vs_bad"] <= 1
+    table = read_sidecar(squares, "far")
+    assert table.schema.equals(WEIGHTS)
+    assert len(table) == 48
+    assert read_sidecar(squares, "far_labels")["fold"].equals(table["fold"])
+    begun = json.loads((tmp_path / "fold-1" / "run.json").read_text())
+    assert begun["lanes"] == 2
+    again = discriminate(squares, told, out=tmp_path, name="again", on="ray", workers=1)
+    assert again == facts, "judges that are there are asked again"
+    with pytest.raises(ValueError, match="name a folder"):
+        discriminate(squares, told, on="ray")

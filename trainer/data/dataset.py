@@ -7,8 +7,10 @@ from trainer.data.config import DataConfig
 from trainer.data.shard_store import ShardStore, open_shards
 from trainer.data.table import Table, load_table
 
+Opened = Table | ShardStore
 
-def open_dataset(root: Path, config: DataConfig, *, oracle: bool = False) -> Table | ShardStore:
+
+def open_dataset(root: Path, config: DataConfig, *, oracle: bool = False) -> Opened:
     """The store that `config.cache` asks for; batches are the same from either.
 
     Raises:

@@ -22,7 +22,7 @@ from trainer.data.augment import Draws, choose_mirrors, draw, drop_words, move, 
 from trainer.data.batch import Batch
 from trainer.data.config import DataConfig
 from trainer.data.order import Stream
-from trainer.data.protocol import Store
+from trainer.data.protocol import Frames, Store
 from trainer.data.share import Share
 from trainer.models.protocol import TextTokens
 
@@ -156,13 +156,12 @@ def widest(tokenizer: TextTokens, instructions: Sequence[tuple[str, ...]]) -> in
 
 def plain_batches(
     table: Store, *, tokenizer: TextTokens, size: int
-) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Every sample once, in order, not augmented, first phrasing: (rows, image b3hw, tokens bt, label b1hw)."""
+) -> Iterator[tuple[slice, Frames, Tensor]]:
+    """Every sample once, in order, not augmented, first phrasing: (rows, their pixels, tokens bt)."""
     for start in range(0, len(table), size):
         rows = slice(start, min(start + size, len(table)))
         frames = table.frames(np.arange(rows.start, rows.stop))
-        tokens = tokenizer.encode([texts[0] for texts in table.instructions[rows]])
-        yield rows, frames.image.float() / 255.0, tokens, frames.label[:, None].float() / 255.0
+        yield rows, frames, tokenizer.encode([texts[0] for texts in table.instructions[rows]])
 
 
 def _mix(seed: int, step: int) -> int:

@@ -106,7 +106,7 @@ def load_table(root: Path, *, size_hw: tuple[int, int], oracle: bool = False) ->
             else label
         )
         is_gold.append(learn)
-        ious.append(np.nan if gold is None else _iou(sample.label.mask >= 128, gold))
+        ious.append(np.nan if gold is None else label_iou(sample.label.mask, gold))
         shard_of.append(shard)
     if not ids:
         raise ValueError(f"{root} holds no sample; there is nothing to learn from")
@@ -172,6 +172,13 @@ def resize_mask(mask: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np
     return np.asarray(cv2.resize(mask, size_hw[::-1], interpolation=_rule(mask, size_hw)), np.uint8)
 
 
+def label_iou(label: NDArray[np.uint8], gold: NDArray[np.bool_]) -> float:
+    """IoU of a machine label (0..255, in from 128 on) and a gold mask, both hw; 1 where both are empty."""
+    mine = label >= 128
+    union = int((mine | gold).sum())
+    return int((mine & gold).sum()) / union if union else 1.0
+
+
 def _samples(root: Path) -> Iterator[tuple[int, Sample]]:
     """(number of its shard, sample), in dataset order."""
     for number, (path, receipt) in enumerate(checked_shards(root)):
@@ -182,8 +189,3 @@ def _samples(root: Path) -> Iterator[tuple[int, Sample]]:
 def _rule(array: NDArray[np.uint8], size_hw: tuple[int, int]) -> int:
     shrinks = array.shape[0] >= size_hw[0] and array.shape[1] >= size_hw[1]
     return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-
-
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 1.0

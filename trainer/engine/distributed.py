@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+T = TypeVar("T")
 CPU = torch.device("cpu")
 TOLD_BY_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -76,6 +77,17 @@ class World:
         dist.all_gather(gathered, tensor.contiguous())
         return gathered
 
+    def collect(self, value: T) -> list[T]:
+        """The values of all ranks, in their order, at the first; nothing at the others. The host waits.
+
+        What is collected is pickled between processes of one training, none of it data from outside.
+        """
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.leads else None
+        dist.gather_object(value, values, dst=0, group=self.group)
+        return values or []
+
     def largest(self, value: int) -> Callable[[], int]:
         """Ask for the largest `value` over the world; call what comes back for the answer.
 
@@ -120,6 +132,11 @@ def choose_device(wanted: str, *, local_rank: int | None = None) -> torch.device
     return torch.device("cuda", local_rank)
 
 
+def launched() -> bool:
+    """Whether a launcher such as torchrun started this process as one of several that train together."""
+    return all(name in os.environ for name in TOLD_BY_LAUNCHER)
+
+
 @contextmanager
 def joined(device: str) -> Iterator[World]:
     """The world that a launcher such as torchrun describes in the environment; this process alone without one.
@@ -130,7 +147,7 @@ def joined(device: str) -> Iterator[World]:
     Raises:
         ValueError: see `choose_device`.
     """
-    if not all(name in os.environ for name in TOLD_BY_LAUNCHER):
+    if not launched():
         yield World(device=choose_device(device))
         return
     place = choose_device(device, local_rank=int(os.environ["LOCAL_RANK"]))

@@ -11,6 +11,7 @@ cleanlab says nothing about when a mask is wrong as a whole. Ours: when its wron
 pixels that cleanlab is sure of. At 0.5 that is the line between good and bad used everywhere here.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.sidecar import write_sidecar
 from trainer.data.protocol import Store
 from trainer.models.frozen.embeddings import EmbeddingCache
 from trainer.models.judge import Judge
-from trainer.models.looking import guess_through
+from trainer.models.looking import guess_of, look_through
 from trainer.models.protocol import TextTokens
 
 SIDECAR = "confident"
@@ -58,13 +59,9 @@ def find_issues(
     height, width = store.size_hw
     labels = np.empty((len(store), height, width), np.int64)
     marked = np.empty((len(store), height, width), np.float32)
-    wanted_by = "discriminate.confident"
-    for where, guess in guess_through(
-        model, store, tokenizer=tokenizer, wanted_by=wanted_by, cache=cache
-    ):
-        marked[where] = guess
-        rows = np.arange(where.start, where.stop)
-        labels[where] = store.frames(rows).target.numpy() >= 128
+    for where, frames, sight in look_through(model, store, tokenizer=tokenizer, cache=cache):
+        marked[where] = guess_of(sight, wanted_by="discriminate.confident")
+        labels[where] = frames.target.numpy() >= 128
     probabilities = np.stack([1.0 - marked, marked], 1)
     quality, _ = get_label_quality_scores(labels, probabilities, verbose=False)
     wrong = find_label_issues(labels, probabilities, batch_size=PIXELS, n_jobs=1, verbose=False)
@@ -73,7 +70,7 @@ def find_issues(
 
 
 def write_issues(
-    root: Path, *, ids: tuple[str, ...], quality: NDArray[np.float64], issues: NDArray[np.float64],
+    root: Path, *, ids: Sequence[str], quality: NDArray[np.float64], issues: NDArray[np.float64],
     share: float,
 ) -> None:  # fmt: skip
     """`sidecars/confident.parquet` (data_cards/FORMAT.md)."""

@@ -170,11 +170,11 @@ def judge_views(saved: SavedJudge, table: Table, *, seed: int = 0) -> dict[str, 
 def verdicts(saved: SavedJudge, table: Table, *, shown: bool = False) -> Floats:
     """p_clean of the targets, float64 n in [0, 1]; `shown`: the images are what a mask has left of them already."""
     rows: list[Floats] = []
-    for where, sight in look_through(saved.judge, table, tokenizer=saved.tokenizer):
+    for _, frames, sight in look_through(saved.judge, table, tokenizer=saved.tokenizer):
         if shown:
             logits = cast(Composing, saved.judge).judge_shown(sight, sight.image)
         else:
-            mask = table.target[where, None].to(sight.image.device).float() / 255.0
+            mask = frames.target[:, None].to(sight.image.device).float() / 255.0
             logits = saved.judge.judge(sight, mask)
         rows.append(logits.float().sigmoid().cpu().double().numpy())
     return np.concatenate(rows)

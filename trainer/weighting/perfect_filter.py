@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.protocol import Store
-from trainer.data.table import Table, load_table
+from trainer.data.truth import label_ious
 from trainer.losses import SAME
 from trainer.weighting.protocol import Context
 
@@ -43,11 +43,11 @@ def good_labels(root: Path, store: Store) -> Tensor:
     Raises:
         ValueError: some machine label has no gold to be held against.
     """
-    table = store if isinstance(store, Table) else load_table(root, size_hw=store.size_hw)
-    unknown = (table.label_iou.isnan() & ~table.is_gold).nonzero()[:, 0].tolist()
+    ious = label_ious(root, store)
+    unknown = (ious.isnan() & ~store.is_gold).nonzero()[:, 0].tolist()
     if unknown:
         raise ValueError(
             f"perfect_filter: {len(unknown)} machine labels of {root} have no audit gold, first "
-            f"{table.ids[unknown[0]]!r}; it is a bound for simulated noise, where the truth of every label is known"
+            f"{store.ids[unknown[0]]!r}; it is a bound for simulated noise, where the truth of every label is known"
         )
-    return table.label_iou >= SAME
+    return ious >= SAME

@@ -8,9 +8,8 @@ import torch
 from tests.trainer.models.tiny.test_discriminator import batch
 from trainer.config import TrainRecipe
 from trainer.data.table import load_table
-from trainer.discriminate import score, train_discriminator
+from trainer.fold_judge import ask, train_discriminator
 from trainer.models.judge import Composing
-from trainer.models.looking import guess_through
 from trainer.models.registry import build_discriminator
 from trainer.models.saved_judge import load_judge, save_judge
 from trainer.models.tiny.composite import Composite
@@ -58,8 +57,10 @@ def test_a_recipe_asks_for_it_and_it_comes_back_from_its_files(
     save_judge(tmp_path, model, recipe=asked, tokenizer=tokens)
     again = load_judge(tmp_path)
     assert isinstance(again.judge, Composite)
-    scores = score(model, table, tokenizer=tokens)
-    assert (score(again.judge, table, tokenizer=again.tokenizer) == scores).all()
+    scores, of_labels, _ = ask(model, table, tokenizer=tokens)
+    found = ask(again.judge, table, tokenizer=again.tokenizer)
+    assert (found[0] == scores).all()
+    assert (found[1] == of_labels).all()
     plain = build_discriminator(recipe.model, tokens, size_hw=(16, 24))
     assert not isinstance(plain, Composite)
 
@@ -68,4 +69,4 @@ def test_guesses_cannot_be_had_of_it(squares: Path, recipe: TrainRecipe):
     table = load_table(squares, size_hw=(16, 24))
     model, tokens = train_discriminator(table, composing(recipe), seed=0, folder=None)
     with pytest.raises(ValueError, match=r"discriminate\.guesses needs the guess"):
-        next(guess_through(model, table, tokenizer=tokens, wanted_by="discriminate.guesses"))
+        ask(model, table, tokenizer=tokens, guesses=True)
