@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.verbs import JsonOption, RecipeOption, SetOption, say_json
+from pipeline.options import JsonOption, SetOption, say_json
+from pipeline.verbs import RecipeOption
 
 app = typer.Typer(help="List, try and check experts.", add_completion=False)
 

@@ -1,11 +1,12 @@
 """The verbs of the command line that make, prove and show datasets; `maskmix.py` hangs them up."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from pipeline.options import JsonOption, OutOption, SeedOption, SetOption, say_json
 
 
 class ExecutorName(StrEnum):
@@ -18,13 +19,7 @@ class ExecutorName(StrEnum):
 RecipeOption = Annotated[
     str, typer.Option("--recipe", "-r", help="A shipped recipe or a .yaml file.")
 ]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override one key: a.b=c. Repeatable.")
-]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
 LimitOption = Annotated[int | None, typer.Option(help="Only the first N inputs.")]
-SeedOption = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON line for programs.")]
 DatasetArgument = Annotated[Path, typer.Argument(help="A dataset folder.")]
 
 
@@ -174,11 +169,6 @@ def report(
         vqa=vqa or [],
     )
     typer.echo(f"wrote {page}")
-
-
-def say_json(facts: dict[str, Any]) -> None:
-    """One JSON object on one line of standard output."""
-    typer.echo(json.dumps(facts, sort_keys=True, ensure_ascii=False))
 
 
 def _who(seat: dict[str, Any]) -> str:

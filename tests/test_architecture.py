@@ -19,7 +19,7 @@ PACKAGES = ("annotators", "pipeline", "trainer")
 TRAINER_SEES = {
     "pipeline.records", "pipeline.shards", "pipeline.codec", "pipeline.reader", "pipeline.manifest",
     "pipeline.intake.images", "pipeline.intake.image_files", "pipeline.intake.instructions", "pipeline.intake.refusal",
-    "pipeline.sidecar", "pipeline.config", "pipeline.hub", "pipeline.card", "pipeline.crew",
+    "pipeline.sidecar", "pipeline.config", "pipeline.hub", "pipeline.card", "pipeline.crew", "pipeline.options",
 }  # fmt: skip
 INDEPENDENT = (
     "pipeline.stages", "pipeline.sources", "pipeline.executors", "trainer.weighting", "trainer.objectives",

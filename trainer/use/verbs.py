@@ -1,11 +1,12 @@
 """The verbs of the command line that use what was learnt, and that publish; `maskmix.py` hangs them up."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from pipeline.options import JsonOption, Place, say_json
 
 
 class EffectName(StrEnum):
@@ -16,14 +17,6 @@ class EffectName(StrEnum):
     blur = "blur"
 
 
-class Place(StrEnum):
-    """Where units run."""
-
-    here = "here"
-    ray = "ray"
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON line for programs.")]
 DatasetArgument = Annotated[Path, typer.Argument(help="A dataset folder that was judged.")]
 SidecarOption = Annotated[str, typer.Option(help="Which weights sidecar.")]
 RepoArgument = Annotated[str, typer.Argument(help="org/name on the hub.")]
@@ -81,7 +74,7 @@ def predict(
         )  # fmt: skip
         if as_json:
             rejected = sum(totals.rejected.values())
-            _say_json({"out": str(target), "inputs": totals.inputs, "predicted": totals.predicted,
+            say_json({"out": str(target), "inputs": totals.inputs, "predicted": totals.predicted,
                        "rejected": rejected, "reasons": totals.rejected})  # fmt: skip
             return
         for line in totals.lines():
@@ -107,7 +100,7 @@ def predict(
         threshold=predictor.model.threshold if threshold is None else threshold,
     )
     if as_json:
-        _say_json({"out": str(target), "failed_open": shown.failed_open, "box": list(shown.box)})
+        say_json({"out": str(target), "failed_open": shown.failed_open, "box": list(shown.box)})
         return
     note = "; nothing was above the threshold, so all is shown" if shown.failed_open else ""
     typer.echo(f"wrote {target}{note}")
@@ -125,7 +118,7 @@ def reliability(
 
     facts = measure(dataset, sidecar=sidecar, method=method)
     if as_json:
-        _say_json({"dataset": str(dataset), **facts})
+        say_json({"dataset": str(dataset), **facts})
         return
     for line in reliability_lines(facts):
         typer.echo(line)
@@ -147,7 +140,7 @@ def missingness(
 
     facts = measure(dataset, judges=judges, sidecar=sidecar, seed=seed, device=device)
     if as_json:
-        _say_json({"dataset": str(dataset), **facts})
+        say_json({"dataset": str(dataset), **facts})
         return
     for line in missingness_lines(facts):
         typer.echo(line)
@@ -171,7 +164,7 @@ def threshold(
     found = threshold_for(dataset, precision=precision, confidence=confidence, sidecar=sidecar)
     if as_json:
         more = {"kept_share": found.kept_share, "true_precision": found.true_precision}
-        _say_json({"dataset": str(dataset), **asdict(found), **more})
+        say_json({"dataset": str(dataset), **asdict(found), **more})
         return
     for line in threshold_lines(found):
         typer.echo(line)
@@ -216,11 +209,6 @@ def pull(
     from pipeline.hub import pull as pull_dataset
 
     typer.echo(f"pulled {repo} into {pull_dataset(repo, out, revision=revision)}")
-
-
-def _say_json(facts: dict[str, Any]) -> None:
-    """One JSON object on one line of standard output."""
-    typer.echo(json.dumps(facts, sort_keys=True, ensure_ascii=False))
 
 
 VERBS = (predict, reliability, missingness, threshold, push, pull)
