@@ -111,7 +111,7 @@ def discriminate(
     elif workers is not None:
         raise ValueError("workers is for discriminators side by side; torchrun starts several")
     else:
-        with joined(recipe.run.device) as world:
+        with joined(recipe.run.device, minutes=recipe.run.timeout_minutes) as world:
             work(world)
     told: dict[str, Any] = json.loads((root / "sidecars" / FACTS).read_bytes())
     return told

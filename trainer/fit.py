@@ -166,7 +166,9 @@ def _fit(
             for _ in range(weigher.peers)
         ]
         model = peers[0]
-        objective = make_objective(recipe, weigher=weigher, model=model, samples=len(table))
+        objective = make_objective(
+            recipe, weigher=weigher, model=model, samples=len(table), world=world
+        )
     batch_at = through_cache(
         sampler.batch_at, root=root, recipe=recipe, store=table, model=model, device=world.device,
         rank=world.rank, world=world.size,

@@ -206,7 +206,7 @@ def train_discriminator(
         )  # fmt: skip
     train(
         cast(torch.nn.Module, model),
-        objective=LabelQuality(config=recipe.discriminate),
+        objective=LabelQuality(config=recipe.discriminate, world=world),
         batch_at=batch_at,
         optim=recipe.discriminate.optim,
         run=recipe.run,

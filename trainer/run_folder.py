@@ -74,7 +74,7 @@ def start(
         if finished is None or not (out / finished).exists():
             train_on_ray(work, folder=out.resolve(), run=run, workers=workers)
         return out
-    with joined(run.device) as world:
+    with joined(run.device, minutes=run.timeout_minutes) as world:
         work(world)
     return out
 

@@ -203,11 +203,11 @@ def test_judges_that_read_shards_leave_the_bytes_of_those_that_read_memory(
 def test_processes_that_torchrun_starts_judge_as_one_does(
     squares: Path, recipe: TrainRecipe, tmp_path: Path
 ):
-    """The plain loss is the same however a batch is cut; the PU loss is of each process's part."""
+    """Also where one of them has more gold; only made-up bad labels are masks of the same process."""
     asked = recipe.discriminate.model_copy(
-        update={"loss": "bce", "mismatched": 0.0, "guesses": True, "confident": True}
+        update={"mismatched": 0.0, "guesses": True, "confident": True}
     )
-    data = recipe.data.model_copy(update={"lanes": 2, "batch": 8})
+    data = recipe.data.model_copy(update={"lanes": 2})
     told = recipe.model_copy(update={"discriminate": asked, "data": data})
     (tmp_path / "told.yaml").write_text(json.dumps(told.model_dump(mode="json")))
     words = [

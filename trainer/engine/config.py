@@ -48,5 +48,7 @@ class RunConfig(Strict):
     """Event files under RUN/tensorboard."""
     progress: bool | None = None
     """A line on standard error at every log interval; None: where it is a terminal."""
+    timeout_minutes: float = Field(default=30.0, gt=0)
+    """How long processes that train together wait for one of them before all give up."""
     restarts: int = Field(default=3, ge=0)
     """Under Ray: how often a group of processes of which one died is started again."""

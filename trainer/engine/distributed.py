@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,11 +139,12 @@ def launched() -> bool:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
+def joined(device: str, *, minutes: float = 30.0) -> Iterator[World]:
     """The world that a launcher such as torchrun describes in the environment; this process alone without one.
 
     Args:
         device: `run.device`.
+        minutes: how long processes wait for each other before they give up.
 
     Raises:
         ValueError: see `choose_device`.
@@ -153,9 +155,10 @@ def joined(device: str) -> Iterator[World]:
     place = choose_device(device, local_rank=int(os.environ["LOCAL_RANK"]))
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    patience = timedelta(minutes=minutes)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=patience)
     try:
-        yield world_of_group(place)
+        yield world_of_group(place, minutes=minutes)
     finally:
         # whoever still holds the group keeps its threads alive, and one that drops the last tensor while Python ends
         # aborts the process; models wrapped for it lie in cycles
@@ -163,9 +166,12 @@ def joined(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def world_of_group(device: torch.device, *, stop_file: Path | None = None) -> World:
-    """The world of torch.distributed's default group, which must be initialised."""
-    group = dist.new_group(backend="gloo") if device.type == "cuda" else None
+def world_of_group(
+    device: torch.device, *, minutes: float = 30.0, stop_file: Path | None = None
+) -> World:
+    """The world of torch.distributed's default group, which must be initialised; `minutes` as of `joined`."""
+    patience = timedelta(minutes=minutes)
+    group = dist.new_group(backend="gloo", timeout=patience) if device.type == "cuda" else None
     return World(
         rank=dist.get_rank(),
         size=dist.get_world_size(),

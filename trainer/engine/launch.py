@@ -84,8 +84,14 @@ def _run_group(work: Work, folder: Path, run: RunConfig, *, count: int, use_gpu:
 
     trainer = TorchTrainer(
         _on_worker,
-        train_loop_config={"work": work, "stop_file": folder / STOP_FILE},
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        train_loop_config={
+            "work": work,
+            "stop_file": folder / STOP_FILE,
+            "minutes": run.timeout_minutes,
+        },
+        torch_config=TorchConfig(
+            backend="nccl" if use_gpu else "gloo", timeout_s=round(60 * run.timeout_minutes) or 1
+        ),
         scaling_config=ScalingConfig(num_workers=count, use_gpu=use_gpu),
         run_config=RayRunConfig(
             storage_path=str(folder / HOME),
@@ -118,7 +124,7 @@ def _on_worker(config: dict[str, Any]) -> None:
     assert isinstance(device, torch.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    world = world_of_group(device, stop_file=config["stop_file"])
+    world = world_of_group(device, minutes=config["minutes"], stop_file=config["stop_file"])
     try:
         config["work"](world)
     except Interrupted as stop:  # an error would have the group restarted

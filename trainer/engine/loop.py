@@ -4,7 +4,7 @@ Everything a step needs comes from (seed, step) and the state in the checkpoint,
 bytes of an uninterrupted one (on one machine, with the same threads and processes). An objective gives sums; they are
 added over the parts of a batch and over processes and divided once, so the gradient is that of sum(w l) / sum(w) over
 the global batch however it was cut. What an objective makes of a batch's samples together it makes of one
-part: of all processes where it ranks losses, of one process's in the discriminator's PU loss.
+part, of all processes where it ranks losses, contrasts or takes the discriminator's loss.
 
 Between log lines and checkpoints no number is read on the host. A step whose loss or gradient is not finite is taken
 back by flags on the device (optimiser, average, buffers) and counted there; that there were too many is noticed when
@@ -27,6 +27,7 @@ from trainer.engine.batches import moved, parts, samples_of
 from trainer.engine.checkpoint import load_checkpoint, save_checkpoint
 from trainer.engine.config import OptimConfig, RunConfig
 from trainer.engine.distributed import World, choose_device
+from trainer.engine.lock import held
 from trainer.engine.log import Journal
 from trainer.engine.memory import Memory
 from trainer.engine.optimiser import Optimiser
@@ -79,7 +80,8 @@ def train(
         stop_at: leave early after this many steps, with a checkpoint, as an interrupted run would.
 
     Raises:
-        ValueError: the checkpoints are damaged or of another model, or too many steps were not finite.
+        ValueError: the checkpoints are damaged or of another model, too many steps were not finite, or another process
+            trains in the folder.
         Interrupted: SIGTERM or SIGINT came; the state after the last step is saved. Without a folder signals do what
             they always do.
     """
@@ -87,6 +89,8 @@ def train(
     world = world or World(device=choose_device(run.device))
     end = optim.steps if stop_at is None else min(stop_at, optim.steps)
     with ExitStack() as cleanup:
+        if folder is not None and world.leads:
+            cleanup.enter_context(held(folder))
         stop = cleanup.enter_context(Stop(file=world.stop_file)) if folder is not None else None
         cuda = [world.device] if world.device.type == "cuda" else []
         cleanup.enter_context(torch.random.fork_rng(devices=cuda))

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from trainer.data.batch import Batch
+from trainer.engine.distributed import World
+from trainer.label_risk import label_risk
 from trainer.losses import (
     bce_per_sample,
     dice_per_sample,
     known_verdicts,
     mean_where,
-    plain_bce_loss,
-    pu_loss,
     weighted_sum,
 )
 from trainer.models.light_head import LightHead
@@ -41,6 +41,7 @@ class Joint(nn.Module):
         head: trained beside the model, whose features it reads.
         weigher: f of the head's verdicts, which it gets as p_clean.
         warmup: share of the training during which every weight is 1.
+        world: the processes whose samples the head's loss is an average of.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Joint(nn.Module):
         head: LightHead,
         weigher: Weigher,
         warmup: float,
+        world: World | None = None,
     ) -> None:
         super().__init__()
         self.loss = loss
@@ -58,6 +60,7 @@ class Joint(nn.Module):
         self.head = head
         self.weigher = weigher
         self.warmup = warmup
+        self.world = world or World()
 
     def forward(self, model: MaskModel, batch: Batch, progress: float) -> Step:
         """Parts: bce and dice, weighted like the loss; verdict; d_gold and d_machine, mean verdicts."""
@@ -85,7 +88,7 @@ class Joint(nn.Module):
             )
             weights = self.weigher(losses.detach(), context).detach()
         count = weights.sum()
-        verdict = self._verdict(verdicts, gold) + known_verdicts(
+        verdict = label_risk(verdicts, gold, self.judge, self.world) + known_verdicts(
             ask,
             own=batch.mask,
             label=batch.label,
@@ -104,8 +107,3 @@ class Joint(nn.Module):
                 "d_machine": count * mean_where(d, ~gold),
             },
         )
-
-    def _verdict(self, logits: Tensor, gold: Tensor) -> Tensor:
-        if self.judge.loss == "bce":
-            return plain_bce_loss(logits, gold)
-        return pu_loss(logits, gold, eta=self.judge.eta, non_negative=self.judge.non_negative)

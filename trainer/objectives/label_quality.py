@@ -6,19 +6,19 @@ first, and where it lies is not read from the device: it would make every step w
 learns from the targets of the same batch by the plain mask loss; its gradient and the verdict's do not meet.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 import torch
 
 from trainer.data.batch import Batch
+from trainer.engine.distributed import World
+from trainer.label_risk import label_risk
 from trainer.losses import (
     bce_per_sample,
     dice_per_sample,
     known_verdicts,
     mean_where,
-    plain_bce_loss,
-    pu_loss,
 )
 from trainer.models.judge import Judge
 from trainer.objectives.config import DiscriminateConfig
@@ -27,20 +27,22 @@ from trainer.objectives.protocol import Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelQuality:
-    """The discriminator's loss over one batch that holds gold and machine samples."""
+    """The discriminator's loss over one batch that holds gold and machine samples.
+
+    world: the processes whose samples the PU or plain loss is an average of; made-up bad labels are masks of the same
+    process.
+    """
 
     config: DiscriminateConfig
+    world: World = field(default_factory=World)
 
     def __call__(self, model: Judge, batch: Batch, progress: float) -> Step:
         """Parts: verdict, guess (losses), d_gold and d_machine (mean verdicts). The batch counts as its size."""
         c = self.config
         sight = model.look(batch.image, batch.tokens, batch.embedding)
         logits = model.judge(sight, batch.mask)
-        if c.loss == "pu":
-            verdict = pu_loss(logits, batch.is_gold, eta=c.eta, non_negative=c.non_negative)
-        else:
-            verdict = plain_bce_loss(logits, batch.is_gold)
         gold = batch.is_gold
+        verdict = label_risk(logits, gold, c, self.world)
         if c.mismatched or c.judged:
             half = slice(0, ceil(len(gold) / 2))
             mine = sight.pick(half)

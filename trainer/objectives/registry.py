@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from trainer.config import TrainRecipe
+from trainer.engine.distributed import World
 from trainer.models.light_head import LightHead
 from trainer.objectives.early_learning import EarlyLearning
 from trainer.objectives.hiding import FeatureMask, Hiding
@@ -14,17 +15,22 @@ from trainer.weighting.protocol import Weigher
 
 
 def make_objective(
-    recipe: TrainRecipe, *, weigher: Weigher, model: nn.Module, samples: int
+    recipe: TrainRecipe,
+    *,
+    weigher: Weigher,
+    model: nn.Module,
+    samples: int,
+    world: World | None = None,
 ) -> Segmentation | Joint | Hiding:
     """The objective of `recipe.weight.method` for a dataset of `samples` samples, with features hidden as `hide` says.
 
     What it has of parameters comes from torch's global generator. `model` says how wide a head on it must be, and how
-    many levels of features there are.
+    many levels of features there are; `world`, who else computes a part of each batch.
 
     Raises:
         ValueError: the recipe's options do not fit its training frame or the model.
     """
-    objective = _weighted(recipe, weigher=weigher, model=model, samples=samples)
+    objective = _weighted(recipe, weigher=weigher, model=model, samples=samples, world=world)
     if recipe.hide.kind == "none":
         return objective
     encodes: Any = model  # a MaskModel
@@ -32,7 +38,7 @@ def make_objective(
 
 
 def _weighted(
-    recipe: TrainRecipe, *, weigher: Weigher, model: nn.Module, samples: int
+    recipe: TrainRecipe, *, weigher: Weigher, model: nn.Module, samples: int, world: World | None
 ) -> Segmentation | Joint:
     weight = recipe.weight
     if weight.method == "joint":
@@ -44,6 +50,7 @@ def _weighted(
             head=head,
             weigher=weigher,
             warmup=weight.joint_warmup,
+            world=world,
         )
     regulariser = None
     if weight.method == "elr":
