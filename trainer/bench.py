@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import PIPE
 
 from pipeline.config import Strict
 
@@ -30,11 +31,11 @@ def build_dataset(
 ) -> Path:
     """Build the dataset `folder` by the bench's recipe, or find it there; the command is told before it runs.
 
+    One that is there is held against the recipe too: what an older version of it built is another dataset.
+
     Raises:
-        ValueError: the build failed, or `data` is needed and missing.
+        ValueError: the build failed, the folder holds the dataset of another recipe, or `data` is needed and missing.
     """
-    if (folder / "manifest.json").exists():
-        return folder
     words = ["build", "--recipe", bench.build]
     for override in overrides:
         if "{data}" in override and data is None:
@@ -43,9 +44,13 @@ def build_dataset(
             )
         words += ["--set", override.replace("{data}", str(data))]
     words += ["--out", str(folder)]
+    command = [sys.executable, "-m", "maskmix", *words]
+    if (folder / "manifest.json").exists():
+        checked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=PIPE, text=True)
+        if checked.returncode:
+            raise ValueError(checked.stderr.strip().splitlines()[-1].removeprefix("error: "))
+        return folder
     tell(f"$ maskmix {shlex.join(words)}")
-    if subprocess.run(
-        [sys.executable, "-m", "maskmix", *words], stdout=subprocess.DEVNULL
-    ).returncode:
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise ValueError(f"`maskmix {shlex.join(words)}` failed; its message stands above")
     return folder

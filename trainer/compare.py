@@ -131,14 +131,17 @@ def measured(run: Path, test_root: Path) -> dict[str, Any]:
 
 def missing_sidecars(root: Path, recipe: TrainRecipe, methods: Sequence[str]) -> set[str]:
     """Sidecars that the methods read and the dataset does not have."""
-    read = {s for name in methods for s in sidecars(with_changes(recipe, METHODS[name]).weight)}
-    return {name for name in read if not sidecar_path(root, name).exists()}
+    return {name for name in _read(recipe, methods) if not sidecar_path(root, name).exists()}
+
+
+def _read(recipe: TrainRecipe, methods: Sequence[str]) -> set[str]:
+    """Sidecars that the methods read."""
+    return {s for name in methods for s in sidecars(with_changes(recipe, METHODS[name]).weight)}
 
 
 def _judged_otherwise(root: Path, recipe: TrainRecipe, methods: Sequence[str]) -> bool:
     """Whether a method reads weights that are not those which this recipe's discriminators would give."""
-    read = {s for name in methods for s in sidecars(with_changes(recipe, METHODS[name]).weight)}
-    if WEIGHTS not in read:
+    if WEIGHTS not in _read(recipe, methods):
         return False
     told = read_sidecar(root, WEIGHTS).schema.metadata or {}
     return told.get(MADE_BY.encode()) != made_by(root, recipe).encode()
