@@ -173,6 +173,7 @@ def _facts(
         write_issues(root, ids=ids, quality=said.quality, issues=said.issues, share=share)
     measured = measure_scores(is_gold, label_ious(root, store).numpy(), said.p_clean)
     facts = {"folds": config.folds, "loss": config.loss, **measured}
+    facts["guess_iou"] = _mean(said.guess_iou)
     facts["leakage_auc"] = leakage_auc(store, fold_of)
     if confident_only:
         return facts
@@ -199,6 +200,12 @@ def _weights(
     weight = dataset_weights(replace(store, p_clean=torch.from_numpy(p_clean)), weigher)
     mean = float(weight[~store.is_gold].mean())
     return (weight / mean if mean > 0 else weight).numpy()
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Of those that are known, rounded."""
+    known = values[np.isfinite(values)]
+    return round(float(known.mean()), 5) if len(known) else None
 
 
 def made_by(root: Path, recipe: TrainRecipe) -> str:

@@ -5,7 +5,7 @@ All processes of a world learn together and share the questions; what they hear 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from trainer.data.part import Part
 from trainer.data.protocol import Store
 from trainer.data.sampler import Sampler
 from trainer.data.share import Share
+from trainer.data.table import mask_iou
 from trainer.engine.distributed import World, choose_device
 from trainer.engine.loop import train
 from trainer.measure.confident_issues import find_issues
@@ -44,13 +45,15 @@ class Verdicts:
     """What judges say of k samples of a dataset.
 
     rows: int64 k. p_clean: of the targets, float64 k in [0, 1]. p_label: of the machine's labels, another number where
-    the target is gold. quality, issues: what `find_issues` says of the targets, NaN where nobody asked. guesses: for
-    machine samples by id, PNG; empty where nobody asked.
+    the target is gold. guess_iou: of the judges' own masks with gold targets, NaN elsewhere, or where they draw none.
+    quality, issues: what `find_issues` says of the targets, NaN where nobody asked. guesses: for machine samples by id,
+    PNG; empty where nobody asked.
     """
 
     rows: NDArray[np.int64]
     p_clean: Floats
     p_label: Floats
+    guess_iou: Floats
     quality: Floats
     issues: Floats
     guesses: Mapping[str, bytes]
@@ -68,6 +71,7 @@ def together(parts: Sequence[Verdicts]) -> Verdicts:
         rows=rows[order],
         p_clean=joined("p_clean"),
         p_label=joined("p_label"),
+        guess_iou=joined("guess_iou"),
         quality=joined("quality"),
         issues=joined("issues"),
         guesses={key: png for part in parts for key, png in part.guesses.items()},
@@ -136,13 +140,8 @@ def judge_fold(
     mine = np.flatnonzero(fold_of == fold)
     share = mine[world.rank :: world.size]
     asked = Part(store=store, rows=share)
-    p_clean, p_label, guesses = ask(
-        model, asked, tokenizer=tokenizer, guesses=config.guesses, cache=cache
-    )
-    nobody = np.full((2, len(share)), np.nan)
-    found = Verdicts(
-        rows=share, p_clean=p_clean, p_label=p_label, quality=nobody[0], issues=nobody[1], guesses=guesses
-    )  # fmt: skip
+    found = ask(model, asked, tokenizer=tokenizer, guesses=config.guesses, cache=cache)
+    found = replace(found, rows=share[found.rows])
     heard = world.collect(found)
     if not world.leads:
         return found
@@ -230,31 +229,41 @@ def ask(
     tokenizer: TextTokens,
     guesses: bool = False,
     cache: EmbeddingCache | None = None,
-) -> tuple[Floats, Floats, dict[str, bytes]]:
-    """p_clean of every sample's target and of its machine label, float64 n each in [0, 1], and guesses by id, as PNG.
-
-    The guesses are those for machine samples, where `guesses` asks for them.
+) -> Verdicts:
+    """What one judge says of every sample of `store`, in its order; `guesses`: also what it would draw.
 
     Raises:
         ValueError: guesses are asked of a discriminator that has none.
     """
     cast(torch.nn.Module, model).eval()
-    p_clean, drawn = np.empty(len(store)), {}
-    p_label = p_clean.copy()
+    said = np.full((5, len(store)), np.nan)
+    p_clean, p_label, guess_iou, quality, issues = said
+    pngs: dict[str, bytes] = {}
     for where, frames, sight in look_through(model, store, tokenizer=tokenizer, cache=cache):
-
-        def judged(masks: torch.Tensor, seen: Sight) -> Floats:
-            mask = masks[:, None].to(seen.image.device).float() / 255.0
-            return model.judge(seen, mask).float().sigmoid().cpu().double().numpy()
-
-        p_clean[where] = p_label[where] = judged(frames.target, sight)
         gold = store.is_gold[where]
+        p_clean[where] = p_label[where] = _judged(model, sight, frames.target)
         if bool(gold.any()):
-            p_label[where][gold.numpy()] = judged(
-                frames.label[gold], sight.pick(gold.to(sight.image.device))
-            )
-        if guesses:
-            pngs = map(encode_guess, guess_of(sight, wanted_by="discriminate.guesses"))
-            named = zip(store.ids[where], pngs, (~gold).tolist(), strict=True)
-            drawn |= {key: png for key, png, machine in named if machine}
-    return p_clean, p_label, drawn
+            theirs = sight.pick(gold.to(sight.image.device))
+            p_label[where][gold.numpy()] = _judged(model, theirs, frames.label[gold])
+        if guesses or sight.guess is not None:
+            drawn = guess_of(sight, wanted_by="discriminate.guesses")
+            for at in gold.nonzero()[:, 0].tolist():
+                guess_iou[where][at] = mask_iou(drawn[at] >= 0.5, frames.target[at].numpy() >= 128)
+            if guesses:
+                named = zip(store.ids[where], drawn, gold.tolist(), strict=True)
+                pngs |= {key: encode_guess(guess) for key, guess, its in named if not its}
+    return Verdicts(
+        rows=np.arange(len(store)),
+        p_clean=p_clean,
+        p_label=p_label,
+        guess_iou=guess_iou,
+        quality=quality,
+        issues=issues,
+        guesses=pngs,
+    )
+
+
+def _judged(model: Judge, sight: Sight, masks: torch.Tensor) -> Floats:
+    """Verdicts b in [0, 1] on masks uint8 bhw."""
+    mask = masks[:, None].to(sight.image.device).float() / 255.0
+    return model.judge(sight, mask).float().sigmoid().cpu().double().numpy()

@@ -68,6 +68,7 @@ def test_the_sidecar_scores_every_sample_and_its_weights_have_mean_one(
     assert stored == facts
     assert set(facts) == {
         "folds", "loss", "auc_gold_vs_machine", "auc_good_vs_bad", "roc", "reliability", "leakage_auc",
+        "guess_iou",
     }  # fmt: skip
     asked = recipe.discriminate.model_copy(update={"eta": 0.25})
     others = {"seed": (recipe, 1), "judges": (recipe.model_copy(update={"discriminate": asked}), 0)}
@@ -154,9 +155,9 @@ def test_a_trained_discriminator_thinks_less_of_masks_of_other_instructions(
     )
     fresh = make_samples(20, gold_every=1, spoil=0.0, seed=4)
     test = load_table(write_dataset(tmp_path / "t", fresh, name="t"), size_hw=(16, 24))
-    own, _, _ = ask(model, test, tokenizer=tokenizer)
+    own = ask(model, test, tokenizer=tokenizer).p_clean
     swapped = replace(test, target=test.target.reshape(20, 2, 16, 24).flip(1).reshape(40, 16, 24))
-    other, _, _ = ask(model, swapped, tokenizer=tokenizer)
+    other = ask(model, swapped, tokenizer=tokenizer).p_clean
     assert (own > other).mean() > 0.85
 
 

@@ -72,7 +72,9 @@ def test_a_study_builds_trains_and_chooses_and_is_found_done_the_next_time(tmp_p
     bench = found.benches["tables"]
     other = bench.model_copy(update={"set": (*bench.set, "source.no_target_fraction=0.3")})
     changed = found.model_copy(update={"benches": {**found.benches, "tables": other}})
-    with pytest.raises(ValueError, match=r"another recipe .source\.no_target_fraction: .* 0\.3 now"):
+    with pytest.raises(
+        ValueError, match=r"another recipe .source\.no_target_fraction: .* 0\.3 now"
+    ):
         run_study(changed, out=tmp_path / "out", data=None, workers=1, tell=said.append)
 
 

@@ -106,7 +106,7 @@ def load_table(root: Path, *, size_hw: tuple[int, int], oracle: bool = False) ->
             else label
         )
         is_gold.append(learn)
-        ious.append(np.nan if gold is None else label_iou(sample.label.mask, gold))
+        ious.append(np.nan if gold is None else mask_iou(sample.label.mask >= 128, gold))
         shard_of.append(shard)
     if not ids:
         raise ValueError(f"{root} holds no sample; there is nothing to learn from")
@@ -172,11 +172,10 @@ def resize_mask(mask: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np
     return np.asarray(cv2.resize(mask, size_hw[::-1], interpolation=_rule(mask, size_hw)), np.uint8)
 
 
-def label_iou(label: NDArray[np.uint8], gold: NDArray[np.bool_]) -> float:
-    """IoU of a machine label (0..255, in from 128 on) and a gold mask, both hw; 1 where both are empty."""
-    mine = label >= 128
-    union = int((mine | gold).sum())
-    return int((mine & gold).sum()) / union if union else 1.0
+def mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """IoU of two masks hw; 1 where both are empty."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
 
 
 def _samples(root: Path) -> Iterator[tuple[int, Sample]]:

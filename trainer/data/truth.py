@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.codec import JSON_SUFFIX, MASK_SUFFIX, decode_json, decode_mask_png, gold_of
 from pipeline.reader import iterate_members
 from trainer.data.protocol import Store
-from trainer.data.table import Table, label_iou
+from trainer.data.table import Table, mask_iou
 
 
 def label_ious(root: Path, store: Store) -> Tensor:
@@ -32,5 +32,6 @@ def label_ious(root: Path, store: Store) -> Tensor:
     for row, (key, members) in enumerate(iterate_members(root)):
         gold = gold_of(decode_json(key, members[JSON_SUFFIX]))
         if gold is not None:
-            ious[row] = label_iou(decode_mask_png(key, members[MASK_SUFFIX]), gold.array())
+            label = decode_mask_png(key, members[MASK_SUFFIX]) >= 128
+            ious[row] = mask_iou(label, gold.array())
     return torch.from_numpy(ious)

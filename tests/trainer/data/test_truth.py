@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from trainer.data.shard_store import open_shards
-from trainer.data.table import label_iou, load_table
+from trainer.data.table import load_table, mask_iou
 from trainer.data.truth import label_ious
 
 
@@ -20,9 +20,9 @@ def test_shards_are_read_for_what_a_table_knows(squares: Path):
 
 
 def test_two_empty_masks_are_the_same():
-    nothing = np.zeros((4, 6), np.uint8)
-    assert label_iou(nothing, nothing > 0) == 1.0
-    assert label_iou(nothing, nothing == 0) == 0.0
+    nothing = np.zeros((4, 6), bool)
     half = nothing.copy()
-    half[:2], half[2:] = 128, 127
-    assert label_iou(half, half == 128) == 1.0
+    half[:2] = True
+    assert mask_iou(nothing, nothing) == 1.0
+    assert mask_iou(nothing, ~nothing) == 0.0
+    assert mask_iou(half, ~nothing) == 0.5
