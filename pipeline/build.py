@@ -5,9 +5,7 @@ the manifest is written last. `flock` keeps a second driver off the folder and i
 """
 
 import errno
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +16,7 @@ from annotators.halt import Halt
 from pipeline.config import Recipe, recipe_hash
 from pipeline.index import write_index
 from pipeline.line import Job, Line, Unit, make_line
+from pipeline.lock import LOCK, held
 from pipeline.manifest import (
     MANIFEST,
     Manifest,
@@ -60,7 +59,7 @@ def build(
     line = make_line(job)
     units = line.units()
     panel = [seat.entry() for seat in line.seats]
-    with _writing(job.root), _locked(job.root):
+    with _writing(job.root), held(job.root, what="being built"):
         panel = _claim(job.root, line, len(units), panel)
         job = replace(job, panel=tuple(panel))
         _clean(job.root)
@@ -144,7 +143,7 @@ def _claim(root: Path, line: Line, units: int, panel: list[PanelEntry]) -> list[
         "panel": [entry.model_dump() for entry in panel],
     }
     if not path.exists():
-        strangers = sorted(p.name for p in root.iterdir() if p.name not in {*FOLDERS, ".lock"})
+        strangers = sorted(p.name for p in root.iterdir() if p.name not in {*FOLDERS, LOCK})
         if strangers:
             raise ValueError(
                 f"{root} holds {strangers[:5]} but no {PLAN}: not a dataset folder; give an empty one"
@@ -240,18 +239,3 @@ def _writing(root: Path) -> Iterator[None]:
         if error.errno in advice:
             raise OSError(error.errno, f"cannot write to {root}: {advice[error.errno]}") from error
         raise
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    handle = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{root} is being built by another process; wait for it or give another --out"
-            ) from None
-        yield
-    finally:
-        os.close(handle)

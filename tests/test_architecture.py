@@ -20,6 +20,7 @@ TRAINER_SEES = {
     "pipeline.records", "pipeline.shards", "pipeline.codec", "pipeline.reader", "pipeline.manifest",
     "pipeline.intake.images", "pipeline.intake.image_files", "pipeline.intake.instructions", "pipeline.intake.refusal",
     "pipeline.sidecar", "pipeline.config", "pipeline.hub", "pipeline.card", "pipeline.crew", "pipeline.options",
+    "pipeline.lock",
 }  # fmt: skip
 INDEPENDENT = (
     "pipeline.stages", "pipeline.sources", "pipeline.executors", "trainer.weighting", "trainer.objectives",

@@ -80,7 +80,7 @@ def discriminate(
         Interrupted: SIGTERM or SIGINT came; with `out` the state is saved (trainer.engine.stop).
     """
     root = root.resolve()
-    facts = partial(_facts, root, recipe, seed=seed, name=name, confident_only=confident_only)
+    write = partial(_write, root, recipe, seed=seed, name=name, confident_only=confident_only)
     if on == "here" and not launched():
         store = open_dataset(root, recipe.data)
         many = (workers or 1) > 1
@@ -89,11 +89,11 @@ def discriminate(
             for fold in range(recipe.discriminate.folds)
         ]
         found = run_side_by_side(_judge_apart, jobs, workers=workers or 1)
-        return facts(store, together([verdicts for _, verdicts in found]))
+        return write(store, together([verdicts for _, verdicts in found]))
     if confident_only:
         raise ValueError("confident_only is not for processes that learn together")
     target = None if out is None else out.resolve()
-    work = partial(_judge_together, root, recipe, target, seed=seed, facts=facts)
+    work = partial(_judge_together, root, recipe, target, seed=seed, write=write)
     if on == "ray":
         if out is None:
             raise ValueError(
@@ -134,7 +134,7 @@ def _judge_together(
     world: World,
     *,
     seed: int,
-    facts: Callable[[Opened, Verdicts], object],
+    write: Callable[[Opened, Verdicts], object],
 ) -> None:
     """All folds, one after the other, by all processes; the first of them writes."""
     store = open_dataset(root, recipe.data)
@@ -143,7 +143,7 @@ def _judge_together(
         for fold in range(recipe.discriminate.folds)
     ]
     if world.leads:
-        facts(store, together(found))
+        write(store, together(found))
     world.meet()
 
 
@@ -151,7 +151,7 @@ def _folder(out: Path | None, fold: int) -> Path | None:
     return None if out is None else out / f"fold-{fold}"
 
 
-def _facts(
+def _write(
     root: Path,
     recipe: TrainRecipe,
     store: Opened,

@@ -111,7 +111,9 @@ def judge_fold(
     folder: Path | None,
     world: World,
 ) -> Verdicts:
-    """What a discriminator that saw only the other folds says of one fold; of nothing, but in the first process.
+    """What a discriminator that saw only the other folds says of one fold.
+
+    The first process hears all of it, the others their share.
 
     Args:
         store: the whole dataset.

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.lock import held
 from trainer.data.batch import Batch
 from trainer.data.loader import prefetch
 from trainer.engine.averaging import Average
@@ -27,7 +28,6 @@ from trainer.engine.batches import moved, parts, samples_of
 from trainer.engine.checkpoint import load_checkpoint, save_checkpoint
 from trainer.engine.config import OptimConfig, RunConfig
 from trainer.engine.distributed import World, choose_device
-from trainer.engine.lock import held
 from trainer.engine.log import Journal
 from trainer.engine.memory import Memory
 from trainer.engine.optimiser import Optimiser
@@ -90,7 +90,8 @@ def train(
     end = optim.steps if stop_at is None else min(stop_at, optim.steps)
     with ExitStack() as cleanup:
         if folder is not None and world.leads:
-            cleanup.enter_context(held(folder))
+            folder.mkdir(parents=True, exist_ok=True)
+            cleanup.enter_context(held(folder, what="being trained"))
         stop = cleanup.enter_context(Stop(file=world.stop_file)) if folder is not None else None
         cuda = [world.device] if world.device.type == "cuda" else []
         cleanup.enter_context(torch.random.fork_rng(devices=cuda))

@@ -12,7 +12,6 @@ model (pipeline.crew); only an input that kills its worker is rejected. The outp
 see. Workers run torch on one thread each; a run here with more may differ from theirs in the last bits.
 """
 
-import fcntl
 import hashlib
 import io
 import json
@@ -21,7 +20,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +28,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from annotators.models.weights import name_weights
+from pipeline.lock import LOCK, held
 from pipeline.manifest import MANIFEST
 from pipeline.shards import atomic_file, write_atomic
 from trainer.use.answers import (
@@ -156,7 +155,7 @@ def predict_many(
         make=make,
     )
     job.out.mkdir(parents=True, exist_ok=True)
-    with _alone(job.out):
+    with held(job.out, what="being filled"):
         _claim(job.out, facts)
         _sweep([job.out / folder for folder in (*FOLDERS, pictures_folder(job))])
         return _finish(job, units, on=on, workers=workers, gpus=gpus, tell=tell)
@@ -231,7 +230,7 @@ def _claim(out: Path, facts: dict[str, Any]) -> None:
                 f"{out} holds another prediction ({', '.join(odd)} differ); choose another folder, or delete this one"
             )
         return
-    if any(entry.name != ".lock" for entry in out.iterdir()):
+    if any(entry.name != LOCK for entry in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no prediction; choose another folder")
     write_atomic(path, json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n")
 
@@ -245,20 +244,6 @@ def _sweep(folders: Sequence[Path]) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink()
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep a second driver off the folder; gone with the process that held it."""
-    handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another process predicts into {out}; wait for it") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _digest(facts: Any) -> str:

@@ -282,7 +282,7 @@ def test_a_run_that_is_killed_leaves_only_whole_units_and_the_next_finishes_it(
         until = time.monotonic() + 60
         while time.monotonic() < until and len(list(out.glob("receipts/0*.json"))) < 3:
             time.sleep(0.02)
-        with pytest.raises(ValueError, match="another process predicts into"):
+        with pytest.raises(ValueError, match="being filled by another process"):
             predict_many(out=out, **options)
     finally:
         child.send_signal(signal.SIGKILL)
