@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.batch import Batch
 from trainer.data.packed import Packed, pack
+from trainer.engine.orphans import leave_with_parent
 
 AHEAD = 2
 """Batches that each worker keeps ready."""
@@ -149,6 +150,7 @@ def _start_worker(_: int) -> None:
     """
     import cv2
 
+    leave_with_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from trainer.engine.orphans import leave_with_parent
+
 T = TypeVar("T")
 
 
@@ -48,6 +50,7 @@ def run_side_by_side(
 
 def _settle(turn: Any) -> None:
     """Make this process one of several: one thread, and one of the GPUs."""
+    leave_with_parent()
     torch.set_num_threads(1)
     with turn.get_lock():
         number, turn.value = turn.value, turn.value + 1
