@@ -48,7 +48,10 @@ def build_dataset(
     if (folder / "manifest.json").exists():
         checked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=PIPE, text=True)
         if checked.returncode:
-            raise ValueError(checked.stderr.strip().splitlines()[-1].removeprefix("error: "))
+            *_, said = ["", *checked.stderr.strip().splitlines()]
+            raise ValueError(
+                said.removeprefix("error: ") or f"`maskmix {shlex.join(words)}` failed"
+            )
         return folder
     tell(f"$ maskmix {shlex.join(words)}")
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:

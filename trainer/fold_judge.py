@@ -150,9 +150,8 @@ def judge_fold(
     verdicts = together(heard)
     if config.confident:  # cleanlab estimates over a fold as a whole
         whole = Part(store=store, rows=mine)
-        verdicts.quality[:], verdicts.issues[:] = find_issues(
-            model, whole, tokenizer=tokenizer, cache=cache
-        )
+        quality, issues = find_issues(model, whole, tokenizer=tokenizer, cache=cache)
+        verdicts = replace(verdicts, quality=quality, issues=issues)
     return verdicts
 
 

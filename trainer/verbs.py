@@ -15,7 +15,7 @@ from pipeline.options import (
     say_facts,
     say_json,
 )
-from trainer.use.datasets import TrainArgument, local_dataset
+from trainer.named_dataset import TrainArgument, local_dataset
 
 TrainRecipeOption = Annotated[
     str, typer.Option("--recipe", "-r", help="A shipped training recipe or a .yaml file.")

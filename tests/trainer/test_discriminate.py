@@ -17,6 +17,7 @@ from trainer.data.table import load_table, take
 from trainer.data.weights import with_weights
 from trainer.discriminate import discriminate
 from trainer.engine.config import RunConfig
+from trainer.engine.distributed import TOLD_BY_LAUNCHER
 from trainer.fold_judge import ask, deal_folds, train_discriminator
 from trainer.measure.label_scores import _probed, leakage_auc, measure_scores
 from trainer.models.saved_judge import load_judge
@@ -255,3 +256,14 @@ def test_processes_of_a_ray_cluster_judge_together(
     assert again == facts, "judges that are there are asked again"
     with pytest.raises(ValueError, match="name a folder"):
         discriminate(squares, told, on="ray")
+
+
+def test_processes_of_a_launcher_are_not_asked_for_others(
+    squares: Path, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
+):
+    for name in TOLD_BY_LAUNCHER:
+        monkeypatch.setenv(name, "0")
+    with pytest.raises(ValueError, match="torchrun starts several"):
+        discriminate(squares, recipe, workers=2)
+    with pytest.raises(ValueError, match="confident_only is not for"):
+        discriminate(squares, recipe, confident_only=True)

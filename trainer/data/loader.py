@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.batch import Batch
 from trainer.data.packed import Packed, pack
-from trainer.engine.orphans import leave_with_parent
+from trainer.orphans import leave_with_parent
 
 AHEAD = 2
 """Batches that each worker keeps ready."""

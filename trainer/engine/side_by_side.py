@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from trainer.engine.orphans import leave_with_parent
+from trainer.orphans import leave_with_parent
 
 T = TypeVar("T")
 

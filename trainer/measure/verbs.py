@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.options import JsonOption, OutOption, say_facts, say_json
-from trainer.use.datasets import TrainArgument, local_dataset
+from trainer.named_dataset import TrainArgument, local_dataset
 from trainer.use.verbs import EffectName
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pipeline.lock import LOCK, held
 from tests.trainer.engine.tiny_training import (
     Numbers,
     Remembering,
@@ -274,3 +275,14 @@ def test_no_tensor_of_the_state_is_shared_with_the_caller(tmp_path: Path):
     assert state is not None
     average: Tensor = state[1]["ema.model.0.weight"]
     assert torch.equal(dict(model.named_parameters())["0.weight"], average)
+
+
+def test_a_folder_that_another_training_holds_is_left_alone(tmp_path: Path):
+    with (
+        held(tmp_path, what="busy"),
+        pytest.raises(ValueError, match="is being trained by another"),
+    ):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK], "nothing was written"
+    run(tmp_path)
+    assert (tmp_path / "log.jsonl").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 LOADS = """
 from tests.trainer.objectives.little_batch import little_batch
 from trainer.data.loader import prefetch
