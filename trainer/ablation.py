@@ -35,7 +35,7 @@ class Arm(Strict):
     pretrain: tuple[str, ...] = ()
     """Overrides of it."""
     fit: tuple[str, ...] = ()
-    """Overrides of the ends' recipes."""
+    """Overrides of the ends' recipes; what an end sets itself stands."""
 
 
 class End(Strict):
@@ -170,7 +170,7 @@ def _runs(study: Ablation, out: Path, *, only: str | None = None) -> Iterator[Ru
                         recipe=arm.recipe,
                         pretrain=(*bench.pretrain, *arm.pretrain, *place.pretrain),
                         ends=tuple(
-                            (e.name, e.recipe, (*e.set, *bench.fit, *arm.fit, *place.fit))
+                            (e.name, e.recipe, (*bench.fit, *arm.fit, *place.fit, *e.set))
                             for e in study.ends
                         ),
                     )
@@ -192,7 +192,7 @@ def _cells(
 ) -> Iterator[dict[str, Any]]:
     for end in study.ends:
         for place in study.places:
-            recipe = config.load(end.recipe, (*end.set, *study.benches[bench].fit, *place.fit))
+            recipe = config.load(end.recipe, (*study.benches[bench].fit, *place.fit, *end.set))
             yield {
                 "cell": f"{bench}-{end.name}{place.suffix}",
                 "bench": bench,

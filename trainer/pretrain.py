@@ -4,7 +4,7 @@ On a dataset folder, of which no label is looked at, or on a plain folder of pic
 `trainer.fit`: bound to recipe, data and seed, continued where it was stopped, finished when encoder.json is there.
 
 A dataset has several samples of one photograph. Masked image modelling draws photographs, each once an epoch; what
-learns from texts draws samples.
+learns from texts draws samples, or photographs with all that is said of them (`objective.texts`).
 """
 
 import json
@@ -22,6 +22,7 @@ from pipeline.intake.image_files import first_of_each
 from pipeline.manifest import MANIFEST, read_manifest
 from pipeline.records import Reject
 from pipeline.shards import write_atomic
+from trainer.data.captions import captioned
 from trainer.data.dataset import open_dataset
 from trainer.data.fraction import in_fraction
 from trainer.data.pictures import open_pictures
@@ -68,15 +69,16 @@ def open_corpus(root: Path, recipe: PretrainRecipe) -> Corpus:
     """
     if (root / MANIFEST).exists():
         manifest = read_manifest(root)
+        store = open_dataset(root, recipe.data)
         return Corpus(
-            store=open_dataset(root, recipe.data),
+            store=captioned(store) if _of_photographs(recipe) else store,
             name=manifest.name,
             digest=manifest.recipe_hash,
             licences=dict(manifest.totals.licences),
         )
     pictures = open_pictures(root, recipe.data, texts=_reads(recipe))
     return Corpus(
-        store=pictures,
+        store=captioned(pictures) if _of_photographs(recipe) else pictures,
         name=root.resolve().name,
         digest=pictures.digest,
         licences={UNKNOWN: len(pictures)},
@@ -243,9 +245,9 @@ def _make(
 
 
 def _drawn(store: Store, recipe: PretrainRecipe) -> Tensor:
-    """bool n: the samples that batches are made of; one of each photograph where texts have no part in it."""
+    """bool n: the samples that batches are made of; one of each photograph where instructions have no part in it."""
     drawn = in_fraction(store.shas, recipe.data.fraction)
-    if not _reads(recipe):
+    if not _reads(recipe) or _of_photographs(recipe):
         first = torch.tensor(first_of_each(store.shas))
         drawn &= first == torch.arange(len(first))
     return drawn
@@ -254,6 +256,11 @@ def _drawn(store: Store, recipe: PretrainRecipe) -> Tensor:
 def _reads(recipe: PretrainRecipe) -> bool:
     """Whether texts are learnt from."""
     return recipe.objective.kind == "cfm"
+
+
+def _of_photographs(recipe: PretrainRecipe) -> bool:
+    """Whether the texts learnt from are those of photographs."""
+    return recipe.objective.kind == "cfm" and recipe.objective.texts == "photograph"
 
 
 def _say(corpus: Corpus, tell: Callable[[str], None]) -> None:

@@ -26,7 +26,7 @@ from trainer.engine.config import RunConfig
 from trainer.fit import fit
 from trainer.models.saved_model import load_model
 from trainer.models.vit.saved_encoder import load_encoder
-from trainer.pretrain import pretrain
+from trainer.pretrain import open_corpus, pretrain
 from trainer.pretrain_config import PretrainRecipe, load
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +147,34 @@ def test_photographs_are_drawn_where_texts_have_no_part_and_samples_where_they_d
         run = pretrain(squares, recipe, out=tmp_path / f"{kind}-{fraction}")
         drawn[kind, fraction] = json.loads((run / "run.json").read_bytes())["drawn"]
     assert drawn == {("mim", 1.0): 24, ("cfm", 1.0): 48, ("mim", 0.25): 6}
+
+
+def test_all_that_is_said_of_a_photograph_is_one_text_and_photographs_are_drawn(
+    squares: Path, tmp_path: Path
+):
+    recipe = small("cfm", data={"max_tokens": 8}, optim={"steps": 1})
+    captions = small(
+        "cfm", data={"max_tokens": 8}, optim={"steps": 1},
+        objective={"texts": "photograph"},
+    )  # fmt: skip
+    apart, joined = (open_corpus(squares, r).store for r in (recipe, captions))
+    said: dict[str, list[str]] = {}
+    for sha, texts in zip(apart.shas, apart.instructions, strict=True):
+        said.setdefault(sha, []).append(texts[0])
+    assert max(len(texts) for texts in said.values()) > 1
+    for sha, texts in zip(joined.shas, joined.instructions, strict=True):
+        assert texts == (", ".join(dict.fromkeys(said[sha])),)
+    run = pretrain(squares, captions, out=tmp_path / "captions")
+    assert json.loads((run / "run.json").read_bytes())["drawn"] == len(said) == 24
+    dumped = (r.model_dump(mode="json")["objective"] for r in (recipe, captions))
+    assert [objective.get("texts") for objective in dumped] == [None, "photograph"]
+
+
+def test_a_photograph_with_one_sample_keeps_all_its_phrasings(photos: Path):
+    recipe = small("cfm", objective={"texts": "photograph"})
+    kept = open_corpus(photos, recipe).store.instructions
+    assert list(kept) == list(open_corpus(photos, small("cfm")).store.instructions)
+    assert len(kept[0]) == 2
 
 
 def test_a_plain_folder_teaches_what_a_dataset_of_the_same_photographs_teaches(

@@ -1,9 +1,9 @@
 """What a step minimises, as a recipe says it."""
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.config import Strict
 from trainer.engine.config import OptimConfig
@@ -100,6 +100,9 @@ class CfmConfig(Strict):
     """Patches that are contrasted with the text: those which the reconstruction does not see, or all."""
     repeats: Literal["left_out", "negatives"] = "left_out"
     """Other samples of a batch with the same instruction or the same image: no negatives, or negatives like others."""
+    texts: Literal["sample", "photograph"] = "sample"
+    """What an image is contrasted with: the instruction of a sample, or all those of its photograph as one text, of
+    which the first `data.max_tokens` words are read; then photographs are drawn, each once an epoch."""
     ped: float = Field(default=0.5, ge=0, le=1)
     """Probability with which a sample is encoded without any positions."""
     temperature: float = Field(default=0.07, gt=0)
@@ -122,6 +125,12 @@ class CfmConfig(Strict):
                 f"decoder_dim {self.decoder_dim} is no multiple of {self.decoder_heads} heads"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_samples(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe that reads the texts of samples is dumped and hashed as before there was a choice."""
+        kept: dict[str, Any] = dump(self)
+        return {k: v for k, v in kept.items() if k != "texts" or v != "sample"}
 
 
 class MimConfig(Strict):
