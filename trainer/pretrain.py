@@ -245,7 +245,7 @@ def _make(
 
 
 def _drawn(store: Store, recipe: PretrainRecipe) -> Tensor:
-    """bool n: the samples that batches are made of; one of each photograph where instructions have no part in it."""
+    """bool n: the samples that batches are made of; one of each photograph where no sample's own text counts."""
     drawn = in_fraction(store.shas, recipe.data.fraction)
     if not _reads(recipe) or _of_photographs(recipe):
         first = torch.tensor(first_of_each(store.shas))
