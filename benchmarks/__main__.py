@@ -21,6 +21,7 @@ ALL = (
     "dwsl_step",
     "cfm_step",
     "masking_step",
+    "vit_step",
     "gaussian_field",
 )
 

@@ -27,6 +27,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
+from benchmarks.made_batch import made_batch
 from benchmarks.ratio import say
 from trainer.data.batch import Batch
 from trainer.engine.precision import seen_by_objectives
@@ -116,20 +117,8 @@ def make_batch(sizes: Sizes, *, seed: int, device: torch.device) -> Batch:
         mask[i, :, y : y + side // 2, x : x + side // 2] = 1.0
     tokens = torch.randint(1, 900, (b, sizes.tokens), generator=rng)
     tokens[:, 0], tokens[:, -1] = 998, 999
-    ones = torch.ones(b, device=device)
-    return Batch(
-        image=(image + 0.5 * mask).to(device),
-        tokens=tokens.to(device),
-        mask=mask.to(device),
-        label=mask.to(device),
-        pixel_valid=torch.ones_like(mask, device=device),
-        theta=torch.eye(2, 3, device=device).expand(b, 2, 3),
-        weight=ones,
-        p_clean=ones,
-        is_gold=torch.ones(b, dtype=torch.bool, device=device),
-        rows=torch.arange(b, device=device),
-        ids=tuple(str(i) for i in range(b)),
-        chance=torch.arange(b, device=device),
+    return made_batch(
+        (image + 0.5 * mask).to(device), tokens=tokens.to(device), mask=mask.to(device)
     )
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.made_batch import made_batch
 from benchmarks.ratio import compare, run
 from trainer.data.batch import Batch
-from trainer.data.chance import keys
 from trainer.engine.config import OptimConfig, RunConfig
 from trainer.engine.distributed import World
 from trainer.engine.loop import Training
@@ -76,21 +76,9 @@ class Steps:
 def make_batch(number: int) -> Batch:
     """Noise, and texts of random words."""
     generator = torch.Generator().manual_seed(number)
-    plane = torch.zeros(BATCH, 1, SIDE, SIDE)
-    return Batch(
-        image=torch.rand(BATCH, 3, SIDE, SIDE, generator=generator),
-        tokens=torch.randint(2, 400, (BATCH, WORDS), generator=generator),
-        mask=plane,
-        label=plane,
-        pixel_valid=plane + 1,
-        theta=torch.eye(2, 3).expand(BATCH, 2, 3),
-        weight=torch.ones(BATCH),
-        p_clean=torch.ones(BATCH),
-        is_gold=torch.zeros(BATCH, dtype=torch.bool),
-        rows=torch.arange(BATCH),
-        ids=tuple(str(i) for i in range(BATCH)),
-        chance=keys(number, range(BATCH)),
-    )
+    image = torch.rand(BATCH, 3, SIDE, SIDE, generator=generator)
+    tokens = torch.randint(2, 400, (BATCH, WORDS), generator=generator)
+    return made_batch(image, tokens=tokens, seed=number)
 
 
 def _against_plain(what: str, config: CfmConfig) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.made_batch import made_batch
 from benchmarks.ratio import compare, run
 from trainer.config import TrainRecipe, load
 from trainer.data.batch import Batch
@@ -69,19 +70,12 @@ def make_batches(recipe: TrainRecipe) -> list[Batch]:
     mask = torch.zeros(size, 1, h, w)
     mask[:, :, h // 4 : h // 2, w // 4 : w // 2] = 1.0
     return [
-        Batch(
-            image=torch.rand(size, 3, h, w, generator=generator),
+        made_batch(
+            torch.rand(size, 3, h, w, generator=generator),
             tokens=torch.randint(2, 40, (size, 8), generator=generator),
             mask=mask,
             label=mask.roll(step, 3),
-            pixel_valid=torch.ones(size, 1, h, w),
-            theta=torch.eye(2, 3).expand(size, 2, 3),
-            weight=torch.ones(size),
-            p_clean=torch.ones(size),
             is_gold=torch.arange(size) % 4 == 0,
-            rows=torch.arange(size),
-            ids=tuple(str(i) for i in range(size)),
-            chance=torch.arange(size),
         )
         for step in range(8)
     ]

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks.made_batch import made_batch
 from benchmarks.ratio import compare, run, say
 from trainer.data.batch import Batch
-from trainer.data.chance import keys
 from trainer.engine.config import OptimConfig, RunConfig
 from trainer.engine.distributed import World
 from trainer.engine.loop import Training
@@ -50,21 +50,7 @@ def make_batch() -> Batch:
     """Smooth noise, as bright and dark as photographs are."""
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(BATCH, 3, 28, 28, generator=generator)
-    plane = torch.ones(BATCH, 1, SIDE, SIDE)
-    return Batch(
-        image=torch.nn.functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear"),
-        tokens=torch.zeros(BATCH, 1, dtype=torch.int64),
-        mask=plane,
-        label=plane,
-        pixel_valid=plane,
-        theta=torch.eye(2, 3).expand(BATCH, 2, 3),
-        weight=torch.ones(BATCH),
-        p_clean=torch.ones(BATCH),
-        is_gold=torch.zeros(BATCH, dtype=torch.bool),
-        rows=torch.arange(BATCH),
-        ids=tuple(str(i) for i in range(BATCH)),
-        chance=keys(0, range(BATCH)),
-    )
+    return made_batch(torch.nn.functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear"))
 
 
 class Steps:

@@ -45,6 +45,8 @@ def compare(
     `units` is how many of `unit` one round of work handles; `same` compares an answer of ours with one of the peer. A
     peer that would take minutes may do a `peer_share` of the work; its times are then counted as 1 / share of them.
 
+    on_gpu: the works wait for the GPU before they end; the clock on the wall counts.
+
     Raises:
         SystemExit: the peer is not installed.
         AssertionError: the answers differ, so the two did not do the same work.
@@ -67,7 +69,8 @@ def compare(
         for i in (0, 1)
     )
     reached = (wall if on_gpu else cpu).median >= target
-    rates = {side: units / statistics.median(t[0] for t in spent) for side, spent in times.items()}
+    clock, second = (1, "second") if on_gpu else (0, "CPU-second")
+    rates = {k: units / statistics.median(t[clock] for t in spent) for k, spent in times.items()}
     say(f"{what}, against {peer_name} {version(peer_name)}")
     say(
         f"  CPU ratio   {cpu.low:6.2f} {cpu.median:6.2f} {cpu.high:6.2f}   (min, median, max of {rounds})"
@@ -75,7 +78,7 @@ def compare(
     if peer_share < 1:
         say(f"  the peer did {peer_share:.0%} of the work, its times are scaled")
     say(f"  wall ratio  {wall.low:6.2f} {wall.median:6.2f} {wall.high:6.2f}")
-    say(f"  {unit} per CPU-second: ours {_count(rates['ours'])}, peer {_count(rates['peer'])}")
+    say(f"  {unit} per {second}: ours {_count(rates['ours'])}, peer {_count(rates['peer'])}")
     say(f"  answers equal in all rounds; load average {load[0]:.1f} -> {load[1]:.1f}")
     say(f"  target {target:g}: {'reached' if reached else 'MISSED'}")
     return reached

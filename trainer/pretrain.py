@@ -9,7 +9,7 @@ learns from texts draws samples, or photographs with all that is said of them (`
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -69,22 +69,23 @@ def open_corpus(root: Path, recipe: PretrainRecipe) -> Corpus:
     """
     if (root / MANIFEST).exists():
         manifest = read_manifest(root)
-        store = open_dataset(root, recipe.data)
-        return Corpus(
-            store=captioned(store) if _of_photographs(recipe) else store,
+        corpus = Corpus(
+            store=open_dataset(root, recipe.data),
             name=manifest.name,
             digest=manifest.recipe_hash,
             licences=dict(manifest.totals.licences),
         )
-    pictures = open_pictures(root, recipe.data, texts=_reads(recipe))
-    return Corpus(
-        store=captioned(pictures) if _of_photographs(recipe) else pictures,
-        name=root.resolve().name,
-        digest=pictures.digest,
-        licences={UNKNOWN: len(pictures)},
-        lines=tuple(pictures.lines()),
-        rejected=pictures.rejected,
-    )
+    else:
+        pictures = open_pictures(root, recipe.data, texts=_reads(recipe))
+        corpus = Corpus(
+            store=pictures,
+            name=root.resolve().name,
+            digest=pictures.digest,
+            licences={UNKNOWN: len(pictures)},
+            lines=tuple(pictures.lines()),
+            rejected=pictures.rejected,
+        )
+    return replace(corpus, store=captioned(corpus.store)) if _of_photographs(recipe) else corpus
 
 
 def pretrain(

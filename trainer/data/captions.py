@@ -5,10 +5,11 @@ of a photograph together say what is in it, as a caption would.
 """
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any, cast
 
 from trainer.data.protocol import Store
-from trainer.data.texts import Phrasings
+from trainer.data.texts import CHUNK, Phrasings
 
 
 def captioned(store: Store) -> Store:
@@ -21,8 +22,9 @@ def captioned(store: Store) -> Store:
     for sha, phrasings in zip(store.shas, store.instructions, strict=True):
         said.setdefault(sha, {})[phrasings[0]] = None
         samples[sha] = samples.get(sha, 0) + 1
-    captions = [
+    captions = (
         (", ".join(said[sha]),) if samples[sha] > 1 else phrasings
         for sha, phrasings in zip(store.shas, store.instructions, strict=True)
-    ]
-    return cast(Store, replace(cast(Any, store), instructions=Phrasings([captions])))
+    )
+    parts = iter(lambda: list(islice(captions, CHUNK)), [])
+    return cast(Store, replace(cast(Any, store), instructions=Phrasings(parts)))

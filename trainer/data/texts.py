@@ -8,7 +8,7 @@ from typing import Any, overload
 import pyarrow as pa
 
 CHUNK = 4096
-"""Texts made at a time when all are walked through."""
+"""Texts that are Python strings at a time when all are walked through."""
 
 
 class Texts(Sequence[str]):
