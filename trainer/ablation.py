@@ -107,11 +107,12 @@ def check(raw: Mapping[str, Any]) -> Ablation:
     ):
         if len(set(names)) != len(names):
             raise ValueError(f"study {study.name}: {what} has a name twice; got {names}")
-    for run in _runs(study, Path()):
-        if run.recipe is not None:
-            pretrain_config.load(run.recipe, run.pretrain)
-        for _, recipe, overrides in run.ends:
-            config.load(recipe, overrides)
+    runs = list(_runs(study, Path()))
+    for recipe, overrides in dict.fromkeys((run.recipe, run.pretrain) for run in runs):
+        if recipe is not None:
+            pretrain_config.load(recipe, overrides)
+    for recipe, overrides in dict.fromkeys(end[1:] for run in runs for end in run.ends):
+        config.load(recipe, overrides)
     return study
 
 

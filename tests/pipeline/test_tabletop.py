@@ -97,6 +97,7 @@ def test_every_instruction_names_one_set_and_gold_is_its_visible_pixels() -> Non
     assert {"left", "on", "all", "where"} <= words
 
 
+@pytest.mark.slow
 def test_without_places_things_are_told_by_what_they_are_alone() -> None:
     queries = [
         [
@@ -153,6 +154,7 @@ def test_a_picture_size_out_of_range_is_refused() -> None:
         make(Config(size_hw=(10, 480)), "jpg")
 
 
+@pytest.mark.slow
 def test_with_noise_each_sample_is_born_with_a_candidate_that_is_the_truth_or_says_what_was_done() -> (
     None
 ):

@@ -33,6 +33,7 @@ def with_steps(recipe: TrainRecipe, steps: int) -> TrainRecipe:
     return recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"steps": steps})})
 
 
+@pytest.mark.slow
 def test_two_fits_with_one_seed_give_the_same_bytes_and_another_seed_others(
     squares: Path, recipe: TrainRecipe, tmp_path: Path
 ):
@@ -76,6 +77,7 @@ def test_a_weighting_that_needs_scores_says_how_to_get_them(
         fit(squares, recipe.model_copy(update={"weight": weight}), out=tmp_path, sidecar="none")
 
 
+@pytest.mark.slow
 def test_labels_that_are_not_believed_are_learnt_as_the_guesses_have_them(
     squares: Path, recipe: TrainRecipe, tmp_path: Path
 ):

@@ -125,6 +125,7 @@ def test_the_mean_over_the_batch_shrinks_the_step_by_the_mean_weight_and_ours_do
         assert (weighted_sum(losses, weights) / weights.sum()).item() == pytest.approx(3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("assumed", [0.4, 0.2])
 def test_pu_is_least_where_d_is_the_probability_that_a_machine_label_is_good(assumed: float):
     p_unlabelled = 0.4 * P_GOOD + 0.6 * P_BAD

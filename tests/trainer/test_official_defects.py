@@ -5,14 +5,10 @@ implementation must hold to, each with the tests that guard it. The tests live b
 is only checked that they are there. What has no guard is not in the list.
 """
 
-import ast
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-
 import pytest
 
-TESTS = Path(__file__).parents[1]
+from tests.trainer.guards import Guards, missing
+
 LOSSES, WEIGHTING = "trainer/test_losses.py", "trainer/weighting/test_dwsl.py"
 LIGHT, COMPOSITE = (
     "trainer/models/tiny/test_discriminator.py",
@@ -24,9 +20,6 @@ EFFECTS, PREDICTOR = "trainer/use/test_effects.py", "trainer/use/test_predictor.
 READER, GREY = "pipeline/sources/test_ivm_mix.py", "pipeline/intake/test_grey_masks.py"
 SQUARE, REGIONS = "annotators/chat/test_square.py", "annotators/sam/test_clip_regions.py"
 SQUASH, LOOP = "trainer/data/test_squash.py", "trainer/engine/test_loop.py"
-
-Guards = dict[str, tuple[tuple[str, str], ...]]
-"""What is guarded -> (file, test) pairs."""
 
 DEFECTS: Guards = {
     # DWSL and its discriminator
@@ -189,35 +182,10 @@ PROPERTIES: Guards = {
 }  # fmt: skip
 
 
-@cache
-def named_in(file: str) -> frozenset[str]:
-    """The names of the tests of a file under tests/; none where there is no such file."""
-    path = TESTS / file
-    if not path.is_file():
-        return frozenset()
-    tree = ast.parse(path.read_text())
-    return frozenset(n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[:5] == "test_")  # fmt: skip
-
-
-def missing(guards: Guards) -> Iterator[str]:
-    """What is said to be guarded by a test that is not there, or by none."""
-    for what, tests in guards.items():
-        if not tests:
-            yield f"{what}: no test"
-        for file, name in tests:
-            if name not in named_in(file):
-                yield f"{what}: {file} has no {name}"
-
-
 @pytest.mark.parametrize("guards", [DEFECTS, PROPERTIES], ids=["defects", "properties"])
 def test_every_guard_is_there(guards: Guards):
     found = list(missing(guards))
     assert not found, "\n".join(found)
-
-
-def test_a_guard_that_is_gone_would_be_noticed():
-    gone: Guards = {"a": ((LOSSES, "test_no_such_thing"),), "b": (("no/file.py", "test_x"),), "c": ()}  # fmt: skip
-    assert [line[0] for line in missing(gone)] == ["a", "b", "c"]
 
 
 def test_all_sixteen_properties_are_listed():

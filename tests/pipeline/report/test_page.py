@@ -321,6 +321,7 @@ def test_photographs_of_a_test_set_that_moved_are_said_to_be_missing(tmp_path: P
     assert "Photographs not found for dwsl · seed 3 on test" in text
 
 
+@pytest.mark.slow
 def test_failures_are_shown_from_a_named_test_set_or_one_of_that_name_beside_the_dataset(
     tmp_path: Path,
 ):

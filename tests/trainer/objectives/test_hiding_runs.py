@@ -56,6 +56,7 @@ def test_a_wrong_value_is_named(override: str, message: str):
         load("camvid", [override])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continued_gives_the_bytes_of_a_whole_one_and_each_kind_its_own(
     squares: Path, recipe: TrainRecipe, tmp_path: Path
 ):
@@ -77,6 +78,7 @@ def test_a_stopped_run_continued_gives_the_bytes_of_a_whole_one_and_each_kind_it
     assert '"hidden"' not in (plain / "log.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_is_masked_as_the_whole_one(
     squares: Path, recipe: TrainRecipe, tmp_path: Path
 ):
@@ -89,6 +91,7 @@ def test_a_batch_in_parts_is_masked_as_the_whole_one(
         )  # AdamW makes much of gradients near 0
 
 
+@pytest.mark.slow
 def test_a_trained_model_meets_the_features_as_they_are(
     squares: Path, recipe: TrainRecipe, tmp_path: Path
 ):

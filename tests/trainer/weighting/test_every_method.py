@@ -66,6 +66,7 @@ def test_what_a_method_remembers_changes_while_it_trains(
     assert not torch.equal(first.nan_to_num(-1), last.nan_to_num(-1))
 
 
+@pytest.mark.slow
 def test_machine_labels_weighed_otherwise_give_another_model(squares: Path, dwsl: TrainRecipe):
     """The released code takes weights as an argument and never uses them (`loss_weight`): this would not pass."""
     little = run(squares, dwsl, "dwsl")
@@ -79,6 +80,7 @@ def test_machine_labels_weighed_otherwise_give_another_model(squares: Path, dwsl
     assert same(models[1], uniform)  # f(1) for all is plain supervised learning
 
 
+@pytest.mark.slow
 def test_at_a_noise_rate_of_zero_the_choosers_are_uniform(squares: Path, dwsl: TrainRecipe):
     weight = dwsl.weight.model_copy(update={"noise_rate": 0.0, "admit_start": 1.0})
     free = dwsl.optim.model_copy(update={"clip_norm": 1e9})  # peers are clipped together
