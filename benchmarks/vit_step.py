@@ -125,7 +125,9 @@ class Peer:
         self.sizes, self.device, self.loss_of = sizes, device, loss_of
         self.model = model.to(device).train()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=1.5e-4, weight_decay=0.02)
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=1.5e-4, weight_decay=0.02, fused=True
+        )
         self.batches = sizes.batches(device)
         self.done = 0
 
