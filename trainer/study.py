@@ -18,6 +18,7 @@ from annotators.registry import unknown
 from pipeline.config import Strict, validate
 from pipeline.shards import write_atomic
 from trainer import config
+from trainer.along import along_text
 from trainer.bench import Bench, build_dataset
 from trainer.compare import METHODS, compare, means, table_text
 from trainer.methods import ORACLES
@@ -176,8 +177,10 @@ def _facts(study: Study, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
 
 
 def write_study(out: Path, facts: Mapping[str, Any]) -> None:
-    """`OUT/study.json` and the tables as `OUT/study.txt`; both kinds of studies write these."""
+    """Write `OUT/study.json`, and its tables and those along the axis as `OUT/study.txt`; of both kinds of studies."""
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
     write_atomic(out / "study.json", text.encode() + b"\n")
-    tables = "\n".join(f"{cell['cell']}\n{table_text(cell)}" for cell in facts["cells"])
-    write_atomic(out / "study.txt", tables.encode())
+    tables = [f"{cell['cell']}\n{table_text(cell)}" for cell in facts["cells"]]
+    if along := along_text(facts["cells"], facts["x"]):
+        tables.append(along)
+    write_atomic(out / "study.txt", "\n".join(tables).encode())

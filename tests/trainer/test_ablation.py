@@ -82,7 +82,9 @@ def test_arms_are_pre_trained_trained_and_measured_and_found_done_the_next_time(
         assert fitted["recipe"]["model"]["pretrained"].endswith("random-0.5-0/encoder")
     at = {cell["cell"]: {row["method"]: row["giou"] for row in cell["rows"]} for cell in facts["cells"]}  # fmt: skip
     assert at["tables-probe-0.5"]["scratch"] == at["tables-probe-0.75"]["scratch"]
-    assert "tables-whole-0.75" in (out / "study.txt").read_text()
+    told = (out / "study.txt").read_text()
+    assert "tables-whole-0.75" in told
+    assert "tables, whole: giou along mask ratio" in told
     said.clear()
     again = run(study, out=out, data=None, workers=1, tell=said.append)
     assert again == facts
